@@ -1,0 +1,104 @@
+//! Latency histograms that merge: percentiles of many workers come from merged counts,
+//! never from averaged percentiles.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+/// Largest value told apart, in microseconds (ten minutes); longer ones count as this.
+const HIGHEST_US: u64 = 600_000_000;
+
+/// Counts of durations in microseconds with two significant digits.
+#[derive(Clone, Debug)]
+pub struct LatencyHistogram(Histogram<u64>);
+
+impl Default for LatencyHistogram {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl LatencyHistogram {
+    /// An empty histogram.
+    ///
+    /// # Panics
+    /// Never: the bounds are constants that the crate accepts.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Histogram::new_with_bounds(1, HIGHEST_US, 2).expect("constant bounds are valid"))
+    }
+
+    /// Counts one duration.
+    pub fn record(&mut self, duration: Duration) {
+        let us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        self.0.saturating_record(us.clamp(1, HIGHEST_US));
+    }
+
+    /// Adds the counts of another histogram.
+    pub fn merge(&mut self, other: &Self) {
+        // Same bounds on both sides, so adding cannot fail.
+        let _ = self.0.add(&other.0);
+    }
+
+    /// Forgets all counts and keeps the memory.
+    pub fn clear(&mut self) {
+        self.0.reset();
+    }
+
+    /// How many durations were counted.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.0.len()
+    }
+
+    /// The `q`-quantile (0 to 1), or nothing when empty.
+    #[must_use]
+    pub fn quantile(&self, q: f64) -> Option<Duration> {
+        (!self.0.is_empty()).then(|| Duration::from_micros(self.0.value_at_quantile(q)))
+    }
+
+    /// The mean, or nothing when empty.
+    #[must_use]
+    pub fn mean(&self) -> Option<Duration> {
+        (!self.0.is_empty()).then(|| Duration::from_secs_f64(self.0.mean() / 1e6))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn merging_equals_counting_together(
+            left in prop::collection::vec(0_u64..10_000_000, 0..50),
+            right in prop::collection::vec(0_u64..10_000_000, 0..50),
+        ) {
+            let fill = |values: &[u64]| {
+                let mut h = LatencyHistogram::new();
+                values.iter().for_each(|v| h.record(Duration::from_micros(*v)));
+                h
+            };
+            let mut merged = fill(&left);
+            merged.merge(&fill(&right));
+            let together = fill(&[left, right].concat());
+            prop_assert_eq!(merged.count(), together.count());
+            prop_assert_eq!(merged.quantile(0.95), together.quantile(0.95));
+        }
+    }
+
+    #[test]
+    fn an_empty_histogram_has_no_percentiles() {
+        assert_eq!(LatencyHistogram::new().quantile(0.5), None);
+        assert_eq!(LatencyHistogram::new().mean(), None);
+    }
+
+    #[test]
+    fn values_beyond_the_range_are_kept_at_its_end() {
+        let mut h = LatencyHistogram::new();
+        h.record(Duration::from_secs(10_000));
+        h.record(Duration::ZERO);
+        assert_eq!(h.count(), 2);
+    }
+}

@@ -1,0 +1,148 @@
+//! What operators see of the fleet: the shapes that the operator API serves and the commands
+//! print. Built by those who know, read by those who show.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{PoolName, WorkerId};
+
+/// One signal of the load score: workers that it asks for, as a share of the score.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Signals {
+    /// Offered load in slots.
+    pub slots: Option<f64>,
+    /// Backlog over its drain time.
+    pub queue: Option<f64>,
+    /// CPU of the workers' own threads.
+    pub cpu: Option<f64>,
+    /// Memory, while it follows the work.
+    pub memory: Option<f64>,
+    /// Queue wait against the objective.
+    pub latency: Option<f64>,
+    /// Refusals and missed deadlines.
+    pub errors: Option<f64>,
+}
+
+/// A pool in brief.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PoolStatus {
+    /// Its name.
+    pub pool: PoolName,
+    /// The kinds it answers.
+    pub kinds: Vec<String>,
+    /// The policy that sizes it.
+    pub policy: String,
+    /// Workers that serve.
+    pub ready: u32,
+    /// Workers that load their handler.
+    pub starting: u32,
+    /// Workers that finish what they have.
+    pub draining: u32,
+    /// Workers wanted.
+    pub target: u32,
+    /// Lower bound of the target.
+    pub min: u32,
+    /// Upper bound of the target.
+    pub max: u32,
+    /// Load score: 0.80 is exactly enough workers.
+    pub score: Option<f64>,
+    /// The score that each signal alone would give; absent when not measured.
+    pub signals: Signals,
+    /// Whether scaling is paused.
+    pub paused: bool,
+    /// RFC 3339; until then no worker is retired.
+    pub cooldown_until: Option<String>,
+    /// Requests waiting.
+    pub queued: u32,
+    /// Slots in use.
+    pub busy_slots: u32,
+    /// Slots of ready workers.
+    pub slots: u32,
+    /// Age of the newest measurement in seconds; absent before the first.
+    pub metrics_age_s: Option<f64>,
+}
+
+/// Why a pool has the size it has.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// The pool.
+    pub pool: PoolName,
+    /// The last decision in one sentence.
+    pub sentence: String,
+    /// The decision with its numbers: the `data` of its `scaling.decided` event.
+    pub decision: serde_json::Value,
+    /// What keeps the next change from happening now, if anything.
+    pub blocked_by: Option<String>,
+    /// RFC 3339; earliest time at which the target can go down.
+    pub earliest_change: Option<String>,
+}
+
+/// A worker in brief.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WorkerStatus {
+    /// The worker.
+    pub id: WorkerId,
+    /// Its pool.
+    pub pool: PoolName,
+    /// The node that hosts it.
+    pub node: String,
+    /// Its state.
+    pub state: crate::fleet::WorkerState,
+    /// Concurrent places.
+    pub slots: u32,
+    /// Places in use.
+    pub busy: u32,
+    /// RFC 3339 time of its launch.
+    pub started_at: String,
+    /// Seconds from launch to ready.
+    pub startup_s: Option<f64>,
+    /// Requests finished in its life.
+    pub completed: u64,
+    /// Panics in its life.
+    pub panics: u64,
+    /// CPU cores that its own threads use.
+    pub cpu_cores: Option<f64>,
+}
+
+/// Health of one part, for `GET /v1/status`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ComponentHealth {
+    /// Its name: `store`, `redis`, `otlp`, ...
+    pub component: String,
+    /// `ok`, `off`, `degraded` or `down`.
+    pub state: String,
+    /// One line for people.
+    pub detail: String,
+}
+
+/// A drain could not be started.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DrainError {
+    /// No such worker.
+    #[error("there is no worker '{0}'")]
+    Unknown(WorkerId),
+    /// The node's mailbox is full or closed.
+    #[error("the node is too busy to take the order; try again")]
+    Busy,
+}
+
+/// A window onto the running fleet. All calls are quick and take a snapshot.
+pub trait FleetView: Send + Sync + 'static {
+    /// Every pool.
+    fn pools(&self) -> Vec<PoolStatus>;
+    /// One pool's last decision.
+    fn explain(&self, pool: &PoolName) -> Option<Explanation>;
+    /// Every worker that has not stopped.
+    fn workers(&self) -> Vec<WorkerStatus>;
+    /// Starts to drain a worker; its pool starts another if it needs one.
+    ///
+    /// # Errors
+    /// When there is no such worker or the order cannot be taken.
+    fn drain(&self, worker: &WorkerId) -> Result<(), DrainError>;
+    /// Health of the parts.
+    fn health(&self) -> Vec<ComponentHealth>;
+}
+
+/// A shared view.
+pub type SharedFleetView = Arc<dyn FleetView>;
