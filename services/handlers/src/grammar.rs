@@ -1,0 +1,1 @@
+//! `grammar`: checks English text and says what it would change.

@@ -1,0 +1,1 @@
+//! `memory`: stores, recalls and forgets passages in isolated namespaces.
