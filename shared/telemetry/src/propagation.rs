@@ -1,0 +1,83 @@
+//! Reads the trace that a caller started: W3C `traceparent`, or `uber-trace-id` of Jaeger clients.
+#![expect(deprecated, reason = "callers with old Jaeger clients are to join their traces too")]
+
+use opentelemetry::Context;
+use opentelemetry::propagation::{Extractor, TextMapPropagator};
+use opentelemetry::trace::TraceContextExt;
+use opentelemetry_jaeger_propagator::Propagator as JaegerPropagator;
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+use tidepool_core::{SpanId, TraceContext, TraceId};
+
+struct OneHeader<'a>(&'static str, &'a str);
+
+impl Extractor for OneHeader<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        (key == self.0).then_some(self.1)
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        vec![self.0]
+    }
+}
+
+/// The caller's position in its trace. A malformed header is as good as none: the request then
+/// starts a trace of its own.
+#[must_use]
+pub fn remote_context(
+    traceparent: Option<&str>,
+    uber_trace_id: Option<&str>,
+) -> Option<TraceContext> {
+    let w3c = |value| {
+        extract(
+            &TraceContextPropagator::new(),
+            &OneHeader("traceparent", value),
+        )
+    };
+    let jaeger = |value| extract(&JaegerPropagator::new(), &OneHeader("uber-trace-id", value));
+    traceparent
+        .and_then(w3c)
+        .or_else(|| uber_trace_id.and_then(jaeger))
+}
+
+fn extract(propagator: &dyn TextMapPropagator, header: &OneHeader<'_>) -> Option<TraceContext> {
+    let context = propagator.extract_with_context(&Context::new(), header);
+    let span = context.span().span_context().clone();
+    span.is_valid().then(|| TraceContext {
+        trace_id: TraceId(u128::from_be_bytes(span.trace_id().to_bytes())),
+        span_id: SpanId(u64::from_be_bytes(span.span_id().to_bytes())),
+        sampled: span.is_sampled(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+
+    #[test]
+    fn reads_traceparent() {
+        let header = format!("00-{TRACE}-b7ad6b7169203331-01");
+        let context = remote_context(Some(&header), None).unwrap();
+        assert_eq!(context.trace_id.to_string(), TRACE);
+        assert_eq!(context.span_id.to_string(), "b7ad6b7169203331");
+        assert!(context.sampled);
+        assert_eq!(context.traceparent(), header);
+    }
+
+    #[test]
+    fn reads_jaeger_when_there_is_no_w3c() {
+        let header = format!("{TRACE}:b7ad6b7169203331:0:1");
+        let context = remote_context(None, Some(&header)).unwrap();
+        assert_eq!(context.trace_id.to_string(), TRACE);
+        assert!(context.sampled);
+    }
+
+    #[test]
+    fn malformed_headers_are_ignored() {
+        let zero = "00-00000000000000000000000000000000-b7ad6b7169203331-01";
+        for bad in ["", "x", zero, "00-abc-def-01", "ff-\u{e9}"] {
+            assert_eq!(remote_context(Some(bad), Some(bad)), None, "{bad}");
+        }
+    }
+}
