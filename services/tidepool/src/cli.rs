@@ -1,0 +1,194 @@
+//! The command line: what can be typed, and nothing of what it does.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::settings::{Inputs, LogFormat, Override};
+
+/// Turns request handlers into a service that scales itself, and tells why.
+#[derive(Debug, Parser)]
+#[command(name = "tidepool", version, max_term_width = 100)]
+#[command(after_help = "Without a command, tidepool serves.\n\
+    Flags win over TIDEPOOL_SECTION__KEY in the environment, that over tidepool.toml, and that \
+    over the defaults; `tidepool config show` tells which one won.")]
+pub(crate) struct Cli {
+    /// What every command understands.
+    #[command(flatten)]
+    pub(crate) global: GlobalArgs,
+    /// The command; `serve` when there is none.
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+/// What every command understands.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct GlobalArgs {
+    /// Configuration file [default: ./tidepool.toml if it is there]
+    #[arg(short, long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Form of what goes to stdout
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "FORM"
+    )]
+    pub(crate) output: Output,
+    /// Form of log lines on stderr
+    #[arg(long, global = true, value_enum, value_name = "FORM")]
+    pub(crate) log_format: Option<LogFormat>,
+    /// What is logged: off, error, warn, info, debug, trace, or MODULE=LEVEL,...
+    #[arg(long, global = true, value_name = "LEVEL")]
+    pub(crate) log_level: Option<String>,
+    /// Address of the client API, IP:PORT
+    #[arg(long, global = true, value_name = "ADDR")]
+    pub(crate) api_addr: Option<String>,
+    /// Address of the operator API: IP:PORT to serve on, HOST:PORT or a URL to call
+    #[arg(long, global = true, value_name = "ADDR")]
+    pub(crate) operator_addr: Option<String>,
+}
+
+/// Form of what goes to stdout.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON document; one a line where the output does not end.
+    Json,
+    /// One JSON document a line for every item.
+    Jsonl,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve requests, scale the pools, show what happens (default)
+    Serve,
+    /// Show what happened, or follow what happens
+    Events(EventsArgs),
+    /// Tell why a pool has the size it has
+    Explain {
+        /// The pool; every pool without it
+        pool: Option<String>,
+    },
+    /// List the pools
+    Pools,
+    /// List the workers
+    Workers,
+    /// Let a worker finish what it has and stop
+    Drain {
+        /// The worker, as `tidepool workers` lists it
+        id: String,
+    },
+    /// Check, show or describe the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Ask the running process whether it is ready: exit 0 if it is, 1 if not
+    Health,
+    /// Print the version
+    Version,
+}
+
+/// Which events to show.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct EventsArgs {
+    /// Keep following, also across restarts of the server
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Only events of this type, such as `scaling.decided`
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(crate) kind: Option<String>,
+    /// Only events of this pool
+    #[arg(long)]
+    pub(crate) pool: Option<String>,
+    /// Only events after this id, as `-o json` shows it
+    #[arg(long, value_name = "ID")]
+    pub(crate) since: Option<tidepool_core::EventId>,
+    /// At most this many events
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) limit: Option<u32>,
+}
+
+/// What to do with the configuration.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Check a file together with the environment, and report every fault
+    Check {
+        /// The file; that of --config without it
+        file: Option<PathBuf>,
+    },
+    /// Show what is in effect and where it was set, with secrets masked
+    Show,
+    /// Print the JSON Schema of the file
+    Schema,
+}
+
+impl GlobalArgs {
+    /// What configures this process, when addresses of the command line are meant to be served on.
+    pub(crate) fn serving(&self, variables: Vec<(OsString, OsString)>) -> Inputs {
+        let mut inputs = self.calling(variables);
+        let addresses = [
+            ("--api-addr", "http.api_addr", &self.api_addr),
+            ("--operator-addr", "http.operator_addr", &self.operator_addr),
+        ];
+        inputs.overrides.extend(overrides(addresses));
+        inputs
+    }
+
+    /// What configures this process, when addresses of the command line are those of another.
+    pub(crate) fn calling(&self, variables: Vec<(OsString, OsString)>) -> Inputs {
+        let log_format = self.log_format.map(|format| format.as_str().to_owned());
+        let flags = [
+            ("--log-format", "telemetry.log_format", &log_format),
+            ("--log-level", "telemetry.log_level", &self.log_level),
+        ];
+        Inputs {
+            file: self.config.clone(),
+            variables,
+            overrides: overrides(flags).collect(),
+        }
+    }
+}
+
+fn overrides<'a>(
+    flags: [(&'static str, &'static str, &'a Option<String>); 2],
+) -> impl Iterator<Item = Override> + 'a {
+    flags.into_iter().filter_map(|(flag, key, value)| {
+        let value = value.clone()?;
+        Some(Override { flag, key, value })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn serving_is_the_default_and_global_flags_stand_anywhere() {
+        let cli = Cli::try_parse_from(["tidepool"]).unwrap();
+        assert!(cli.command.is_none());
+        let cli = Cli::try_parse_from(["tidepool", "pools", "-o", "jsonl", "-c", "x"]).unwrap();
+        assert_eq!(cli.global.output, Output::Jsonl);
+        assert_eq!(cli.global.config, Some(PathBuf::from("x")));
+    }
+
+    #[test]
+    fn addresses_configure_only_who_serves() {
+        let cli = Cli::try_parse_from(["tidepool", "--operator-addr", "h:1"]).unwrap();
+        let keys = |inputs: Inputs| inputs.overrides.iter().map(|o| o.key).collect::<Vec<_>>();
+        assert_eq!(keys(cli.global.serving(vec![])), ["http.operator_addr"]);
+        assert!(keys(cli.global.calling(vec![])).is_empty());
+    }
+}

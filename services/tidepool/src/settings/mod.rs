@@ -1,0 +1,180 @@
+//! Configuration: read once, checked as a whole, trusted after.
+//!
+//! ```text
+//! file, environment, flags --layers--> tree --structure--> RawSettings --validate--> Settings
+//! ```
+//!
+//! Nothing else in the program reads the file or the environment. Whatever is wrong is reported
+//! together, with the key, where it was set and what is allowed there.
+
+mod fault;
+mod layers;
+mod pools;
+mod raw;
+mod secret;
+mod show;
+mod structure;
+#[cfg(test)]
+mod tests;
+mod validate;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tidepool_core::{Kind, PoolName};
+
+pub(crate) use fault::{Fault, InvalidSettings};
+pub(crate) use layers::{FILE_DEFAULT, Inputs, Override};
+pub(crate) use raw::{LogFormat, PolicyKind};
+pub(crate) use secret::{RedisUrl, Secret};
+pub(crate) use show::Effective;
+pub(crate) use structure::schema;
+
+use raw::RawSettings;
+
+/// Everything that configures a process, valid and with every default filled in.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// The two HTTP listeners.
+    pub(crate) http: Http,
+    /// Where nodes call.
+    pub(crate) node_addr: SocketAddr,
+    /// Where durable things are kept.
+    pub(crate) store: Store,
+    /// Logs and traces.
+    pub(crate) telemetry: Telemetry,
+    /// The pools, by name; no kind is in two of them.
+    pub(crate) pools: Vec<Pool>,
+}
+
+/// The two HTTP listeners.
+#[derive(Clone, Debug)]
+pub(crate) struct Http {
+    /// Where clients call; port 0 takes a free one.
+    pub(crate) api_addr: SocketAddr,
+    /// Where operators call; port 0 takes a free one.
+    pub(crate) operator_addr: SocketAddr,
+    /// Threads that serve clients, at least one.
+    pub(crate) threads: usize,
+    /// Largest request body in bytes.
+    pub(crate) body_bytes_max: usize,
+    /// Longest time that reading a body may take.
+    pub(crate) body_read_timeout: Duration,
+    /// Most open connections of clients.
+    pub(crate) connections_max: usize,
+    /// Longest time that reading a request head may take.
+    pub(crate) request_head_timeout: Duration,
+    /// How long an idle connection is kept; zero closes it after one answer.
+    pub(crate) keep_alive: Duration,
+    /// How long a stop waits for running requests.
+    pub(crate) shutdown_grace: Duration,
+    /// What clients have to send, if anything.
+    pub(crate) api_token: Option<Secret>,
+    /// What operators have to send, if anything.
+    pub(crate) operator_token: Option<Secret>,
+}
+
+/// Where durable things are kept.
+#[derive(Clone, Debug)]
+pub(crate) enum Store {
+    /// In files of this process.
+    Embedded {
+        /// The directory; may not exist yet.
+        path: PathBuf,
+    },
+    /// In a Redis server that several processes share.
+    Redis {
+        /// Its address.
+        url: RedisUrl,
+    },
+}
+
+/// Logs and traces.
+#[derive(Clone, Debug)]
+pub(crate) struct Telemetry {
+    /// Base URL of an OTLP/HTTP collector, if spans are exported.
+    pub(crate) otlp_endpoint: Option<String>,
+    /// Share of requests whose spans are exported, 0 to 1.
+    pub(crate) sample_ratio: f64,
+    /// A request that takes longer is exported whatever the ratio.
+    pub(crate) slow: Duration,
+    /// Form of log lines.
+    pub(crate) log_format: LogFormat,
+    /// What is logged: a level, or levels of modules.
+    pub(crate) log_level: String,
+}
+
+/// The workers of one or more kinds.
+#[derive(Clone, Debug)]
+pub(crate) struct Pool {
+    /// Its name.
+    pub(crate) name: PoolName,
+    /// What its workers answer; at least one kind.
+    pub(crate) kinds: Vec<Kind>,
+    /// Fewest workers.
+    pub(crate) min: u32,
+    /// Most workers, at least one.
+    pub(crate) max: u32,
+    /// Concurrent places in each worker; absent takes what suits the kind.
+    pub(crate) slots: Option<u32>,
+    /// Longest wait for a worker that is still good.
+    pub(crate) slo: Duration,
+    /// How it is sized.
+    pub(crate) policy: PolicyKind,
+    /// Least time between a change and a retirement.
+    pub(crate) cooldown: Duration,
+    /// Most requests that may wait.
+    pub(crate) queue_len_max: usize,
+    /// Most bytes of bodies that may wait.
+    pub(crate) queue_bytes_max: usize,
+    /// Deadline of a request that names none.
+    pub(crate) deadline: Duration,
+}
+
+/// Valid settings and where they came from.
+#[derive(Clone, Debug)]
+pub(crate) struct Loaded {
+    /// What the program works with.
+    pub(crate) settings: Settings,
+    /// The same as keys and values, for `config show`.
+    pub(crate) effective: Effective,
+    /// The file that was read, if any.
+    pub(crate) file: Option<PathBuf>,
+}
+
+/// Reads and checks the configuration.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub(crate) fn load(inputs: &Inputs) -> Result<Loaded, InvalidSettings> {
+    let layers = layers::merge(inputs).map_err(InvalidSettings)?;
+    let mut faults = Vec::new();
+    let tree = structure::conform(&layers, &mut faults);
+    let mut raw = read_raw(tree, &mut faults);
+    pools::complete(&mut raw.pools);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let settings = validate::Validation::new(&layers, &mut faults).settings(&raw, cores);
+    match settings {
+        Some(settings) if faults.is_empty() => Ok(Loaded {
+            settings,
+            effective: Effective::new(raw, layers.origins),
+            file: layers.file,
+        }),
+        _ => Err(InvalidSettings(faults)),
+    }
+}
+
+/// What conforms to the schema can be read: the schema is derived from the very same types.
+fn read_raw(tree: serde_json::Value, faults: &mut Vec<Fault>) -> RawSettings {
+    serde_json::from_value(tree).unwrap_or_else(|_| {
+        faults.push(Fault {
+            key: String::new(),
+            value: None,
+            origin: None,
+            problem: "the configuration fits its schema but cannot be read; please report this"
+                .to_owned(),
+        });
+        RawSettings::default()
+    })
+}

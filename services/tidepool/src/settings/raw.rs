@@ -1,0 +1,260 @@
+//! The configuration as it is written: names, types, bounds and defaults of every key.
+//!
+//! The JSON Schema derived from these types is what `config schema` prints and what
+//! [`super::structure`] checks against, so that a key is described in one place only.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::secret::{RedisUrl, Secret};
+
+/// Configuration of Tidepool. Flags win over `TIDEPOOL_SECTION__KEY` environment variables,
+/// those over the file, and that over the defaults.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(title = "tidepool.toml")]
+pub(crate) struct RawSettings {
+    /// The two HTTP listeners: clients and operators.
+    pub(crate) http: RawHttp,
+    /// The listener for nodes.
+    pub(crate) node: RawNode,
+    /// Where durable things are kept.
+    pub(crate) store: RawStore,
+    /// Logs and traces.
+    pub(crate) telemetry: RawTelemetry,
+    /// Pools by name. A built-in kind that no pool lists has a pool of its own name.
+    pub(crate) pools: BTreeMap<String, RawPool>,
+}
+
+/// The two HTTP listeners.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RawHttp {
+    /// Address that clients call, `IP:PORT`. Port 0 takes a free one. Anything but loopback
+    /// needs a token.
+    pub(crate) api_addr: String,
+    /// Address that operators call, `IP:PORT`. Port 0 takes a free one. Anything but loopback
+    /// needs a token.
+    pub(crate) operator_addr: String,
+    /// Threads that serve clients; 0 takes half of the cores, at least one.
+    #[schemars(range(max = 1024))]
+    pub(crate) threads: u32,
+    /// Largest accepted request body in bytes.
+    #[schemars(range(min = 1024, max = 1_073_741_824))]
+    pub(crate) max_body_bytes: u64,
+    /// Longest time that reading a request body may take, in milliseconds.
+    #[schemars(range(min = 1, max = 3_600_000))]
+    pub(crate) body_read_timeout_ms: u64,
+    /// Most open connections of clients.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub(crate) max_connections: u32,
+    /// Longest time that reading a request head may take, in milliseconds.
+    #[schemars(range(min = 1, max = 3_600_000))]
+    pub(crate) request_head_timeout_ms: u64,
+    /// How long an idle connection is kept, in seconds; 0 closes it after one answer.
+    #[schemars(range(max = 86_400))]
+    pub(crate) keep_alive_s: u64,
+    /// How long a stop waits for running requests, in seconds.
+    #[schemars(range(max = 86_400))]
+    pub(crate) shutdown_grace_s: u64,
+    /// Token that clients send as `Authorization: Bearer`. Prefer `api_token_file`.
+    pub(crate) api_token: Option<Secret>,
+    /// File that holds the token of clients; read at start.
+    #[schemars(length(min = 1))]
+    pub(crate) api_token_file: Option<String>,
+    /// Token that operators send as `Authorization: Bearer`. Prefer `operator_token_file`.
+    pub(crate) operator_token: Option<Secret>,
+    /// File that holds the token of operators; read at start.
+    #[schemars(length(min = 1))]
+    pub(crate) operator_token_file: Option<String>,
+}
+
+impl Default for RawHttp {
+    fn default() -> Self {
+        Self {
+            api_addr: "127.0.0.1:8700".to_owned(),
+            operator_addr: "127.0.0.1:8701".to_owned(),
+            threads: 0,
+            max_body_bytes: 8 * 1024 * 1024,
+            body_read_timeout_ms: 10_000,
+            max_connections: 10_000,
+            request_head_timeout_ms: 5_000,
+            keep_alive_s: 75,
+            shutdown_grace_s: 30,
+            api_token: None,
+            api_token_file: None,
+            operator_token: None,
+            operator_token_file: None,
+        }
+    }
+}
+
+/// The listener for nodes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RawNode {
+    /// Address that nodes call, `IP:PORT`.
+    pub(crate) addr: String,
+}
+
+impl Default for RawNode {
+    fn default() -> Self {
+        Self {
+            addr: "127.0.0.1:8702".to_owned(),
+        }
+    }
+}
+
+/// Where durable things are kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RawStore {
+    /// The back end.
+    pub(crate) kind: StoreKind,
+    /// Directory of the embedded store; made when missing.
+    #[schemars(length(min = 1))]
+    pub(crate) path: String,
+    /// Address of Redis, such as `redis://127.0.0.1:6379/0`; needed when `kind` is `redis`.
+    /// `REDIS_URL` sets it too.
+    pub(crate) redis_url: Option<RedisUrl>,
+}
+
+impl Default for RawStore {
+    fn default() -> Self {
+        Self {
+            kind: StoreKind::Embedded,
+            path: "./.tidepool".to_owned(),
+            redis_url: None,
+        }
+    }
+}
+
+/// The back end of the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum StoreKind {
+    /// Files of this process.
+    Embedded,
+    /// A Redis server that several processes share.
+    Redis,
+}
+
+/// Logs and traces.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RawTelemetry {
+    /// Base URL of an OTLP/HTTP collector, such as `http://127.0.0.1:4318`; without it nothing is
+    /// exported. `OTEL_EXPORTER_OTLP_ENDPOINT` sets it too.
+    #[schemars(length(min = 1))]
+    pub(crate) otlp_endpoint: Option<String>,
+    /// Share of requests whose spans are exported, 0 to 1, besides failed and slow ones and those
+    /// whose caller decided. Unset: 1 with a collector, 0 without.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub(crate) sample_ratio: Option<f64>,
+    /// A request that takes longer is exported whatever the ratio, in milliseconds.
+    #[schemars(range(min = 1, max = 3_600_000))]
+    pub(crate) slow_ms: u64,
+    /// Form of log lines.
+    pub(crate) log_format: LogFormat,
+    /// `off`, `error`, `warn`, `info`, `debug` or `trace`; also for single modules, as in
+    /// `info,tidepool_balancer=debug`.
+    #[schemars(length(min = 1))]
+    pub(crate) log_level: String,
+}
+
+impl Default for RawTelemetry {
+    fn default() -> Self {
+        Self {
+            otlp_endpoint: None,
+            sample_ratio: None,
+            slow_ms: 1_000,
+            log_format: LogFormat::Text,
+            log_level: "info".to_owned(),
+        }
+    }
+}
+
+/// Form of log lines.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum,
+)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl LogFormat {
+    /// The name in the configuration.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
+}
+
+/// The workers of one or more kinds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RawPool {
+    /// Kinds that its workers answer; a pool named like a kind answers that one unless told.
+    pub(crate) kinds: Vec<String>,
+    /// Fewest workers.
+    #[schemars(range(max = 10_000))]
+    pub(crate) min: u32,
+    /// Most workers; 0 turns the pool off.
+    #[schemars(range(max = 10_000))]
+    pub(crate) max: u32,
+    /// Concurrent places in each worker; unset takes what suits the kind.
+    #[schemars(range(min = 1, max = 1024))]
+    pub(crate) slots: Option<u32>,
+    /// Longest wait for a worker that is still good, in milliseconds.
+    #[schemars(range(min = 1, max = 3_600_000))]
+    pub(crate) slo_ms: u64,
+    /// How the pool is sized.
+    pub(crate) policy: PolicyKind,
+    /// Least time between a change and a retirement, in seconds.
+    #[schemars(range(max = 86_400))]
+    pub(crate) cooldown_s: u64,
+    /// Most requests that may wait.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub(crate) queue_len: u32,
+    /// Most bytes of request bodies that may wait.
+    #[schemars(range(min = 1024, max = 68_719_476_736_u64))]
+    pub(crate) queue_bytes: u64,
+    /// Deadline of a request that names none, in milliseconds.
+    #[schemars(range(min = 1, max = 86_400_000))]
+    pub(crate) deadline_ms: u64,
+}
+
+impl Default for RawPool {
+    fn default() -> Self {
+        Self {
+            kinds: Vec::new(),
+            min: 1,
+            max: 8,
+            slots: None,
+            slo_ms: 1_000,
+            policy: PolicyKind::Tidepool,
+            cooldown_s: 15,
+            queue_len: 1_024,
+            queue_bytes: 64 * 1024 * 1024,
+            deadline_ms: 30_000,
+        }
+    }
+}
+
+/// How a pool is sized.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum PolicyKind {
+    /// By what is needed now and when a worker started now would be ready.
+    Tidepool,
+    /// By mean utilisation: one more at 80 %, one less at 30 %.
+    Threshold,
+}

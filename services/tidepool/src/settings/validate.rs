@@ -1,0 +1,375 @@
+//! Turns what was written into what the program works with, and finds what only shows when keys
+//! are seen together or their texts are read.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tidepool_core::{Kind, PoolName};
+
+use super::fault::{Fault, abridge};
+use super::layers::{Layers, read_text};
+use super::pools::BUILT_IN_KINDS;
+use super::raw::{RawHttp, RawPool, RawSettings, RawStore, RawTelemetry, StoreKind};
+use super::secret::Secret;
+use super::structure::nearest;
+use super::{Http, Pool, Settings, Store, Telemetry};
+
+/// Largest token file, in bytes.
+const TOKEN_BYTES_MAX: u64 = 4096;
+
+/// Names of log levels.
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+/// One pass over a configuration; faults gather as it goes.
+pub(crate) struct Validation<'a> {
+    layers: &'a Layers,
+    faults: &'a mut Vec<Fault>,
+}
+
+impl<'a> Validation<'a> {
+    /// A pass that adds to what has been found.
+    pub(crate) fn new(layers: &'a Layers, faults: &'a mut Vec<Fault>) -> Self {
+        Self { layers, faults }
+    }
+
+    /// The settings, unless a part of them is unusable. `cores` is what the machine has.
+    pub(crate) fn settings(&mut self, raw: &RawSettings, cores: usize) -> Option<Settings> {
+        let http = self.http(&raw.http, cores);
+        let node_addr = self.addr("node.addr", &raw.node.addr);
+        let store = self.store(&raw.store);
+        let telemetry = self.telemetry(&raw.telemetry);
+        let pools = self.pools(&raw.pools);
+        Some(Settings {
+            http: http?,
+            node_addr: node_addr?,
+            store: store?,
+            telemetry: telemetry?,
+            pools,
+        })
+    }
+
+    fn fault(&mut self, key: &str, value: Option<&str>, problem: impl Into<String>) {
+        self.faults.push(Fault {
+            key: key.to_owned(),
+            value: value.map(|value| format!("\"{}\"", abridge(value))),
+            origin: self.layers.origin(key).cloned(),
+            problem: problem.into(),
+        });
+    }
+
+    /// Whether a key has a fault already, so that its default stands in and nothing more can be
+    /// said of it.
+    fn is_faulty(&self, key: &str) -> bool {
+        self.faults.iter().any(|fault| fault.key == key)
+    }
+
+    fn http(&mut self, raw: &RawHttp, cores: usize) -> Option<Http> {
+        let api_addr = self.addr("http.api_addr", &raw.api_addr);
+        let operator_addr = self.addr("http.operator_addr", &raw.operator_addr);
+        let api_token = self.token(
+            "http.api_token",
+            raw.api_token.as_ref(),
+            raw.api_token_file.as_deref(),
+        );
+        let operator_token = self.token(
+            "http.operator_token",
+            raw.operator_token.as_ref(),
+            raw.operator_token_file.as_deref(),
+        );
+        self.guarded(
+            "http.api_addr",
+            api_addr,
+            "http.api_token",
+            api_token.is_some(),
+        );
+        self.guarded(
+            "http.operator_addr",
+            operator_addr,
+            "http.operator_token",
+            operator_token.is_some(),
+        );
+        let (api_addr, operator_addr) = (api_addr?, operator_addr?);
+        if collide(api_addr, operator_addr) {
+            self.fault(
+                "http.operator_addr",
+                Some(&raw.operator_addr),
+                format!("is taken by http.api_addr ({api_addr}); choose another port"),
+            );
+        }
+        Some(Http {
+            api_addr,
+            operator_addr,
+            threads: match raw.threads {
+                0 => (cores / 2).max(1),
+                threads => usize_of(threads.into()),
+            },
+            body_bytes_max: usize_of(raw.max_body_bytes),
+            body_read_timeout: Duration::from_millis(raw.body_read_timeout_ms),
+            connections_max: usize_of(raw.max_connections.into()),
+            request_head_timeout: Duration::from_millis(raw.request_head_timeout_ms),
+            keep_alive: Duration::from_secs(raw.keep_alive_s),
+            shutdown_grace: Duration::from_secs(raw.shutdown_grace_s),
+            api_token,
+            operator_token,
+        })
+    }
+
+    fn addr(&mut self, key: &str, text: &str) -> Option<SocketAddr> {
+        let (host, port) = text.rsplit_once(':').unwrap_or((text, ""));
+        // Resolving names would make a start depend on a name server; this one is known.
+        let addr = match host {
+            "localhost" => format!("127.0.0.1:{port}").parse(),
+            _ => text.parse(),
+        };
+        if addr.is_err() {
+            let problem = "must be IP:PORT, such as 127.0.0.1:8700 or [::1]:8700";
+            self.fault(key, Some(text), problem);
+        }
+        addr.ok()
+    }
+
+    fn guarded(
+        &mut self,
+        addr_key: &str,
+        addr: Option<SocketAddr>,
+        token_key: &str,
+        has_token: bool,
+    ) {
+        let file_key = format!("{token_key}_file");
+        let Some(addr) = addr.filter(|addr| !is_loopback(addr.ip())) else {
+            return;
+        };
+        if !has_token && !self.is_faulty(token_key) && !self.is_faulty(&file_key) {
+            self.fault(
+                addr_key,
+                Some(&addr.to_string()),
+                format!(
+                    "is reachable from other machines, and nobody would have to show a token: \
+                     set {file_key} (or {token_key}), or bind to 127.0.0.1:{}",
+                    addr.port()
+                ),
+            );
+        }
+    }
+
+    fn token(&mut self, key: &str, token: Option<&Secret>, file: Option<&str>) -> Option<Secret> {
+        let file_key = format!("{key}_file");
+        match (token, file) {
+            (None, None) => None,
+            (Some(_), Some(_)) => {
+                self.fault(
+                    &file_key,
+                    None,
+                    format!("{key} is set too; set one of them"),
+                );
+                None
+            }
+            (Some(token), None) => self.usable_token(key, token.expose()),
+            (None, Some(file)) => match read_text(Path::new(file), TOKEN_BYTES_MAX) {
+                Ok(text) => self.usable_token(&file_key, text.trim_end_matches(['\r', '\n'])),
+                Err(error) => {
+                    self.fault(&file_key, Some(file), format!("cannot be read: {error}"));
+                    None
+                }
+            },
+        }
+    }
+
+    fn usable_token(&mut self, key: &str, token: &str) -> Option<Secret> {
+        if token.is_empty() {
+            self.fault(key, None, "the token is empty");
+            None
+        } else if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            let problem =
+                "the token must be printable ASCII without spaces: it travels in a header";
+            self.fault(key, None, problem);
+            None
+        } else {
+            Some(Secret::new(token))
+        }
+    }
+
+    fn store(&mut self, raw: &RawStore) -> Option<Store> {
+        match (raw.kind, &raw.redis_url) {
+            (StoreKind::Embedded, _) => Some(Store::Embedded {
+                path: PathBuf::from(&raw.path),
+            }),
+            (StoreKind::Redis, Some(url)) => {
+                let is_redis = ["redis://", "redis+unix://", "unix://"]
+                    .iter()
+                    .any(|scheme| url.expose().starts_with(scheme))
+                    && reqwest::Url::parse(url.expose()).is_ok();
+                if !is_redis {
+                    let problem = "must be redis://[USER:PASSWORD@]HOST[:PORT][/DB] or \
+                                   redis+unix:///PATH[?db=DB]";
+                    self.fault("store.redis_url", None, problem);
+                }
+                Some(Store::Redis { url: url.clone() })
+            }
+            (StoreKind::Redis, None) => {
+                if !self.is_faulty("store.redis_url") {
+                    let problem = "is needed because store.kind is redis; REDIS_URL sets it too";
+                    self.fault("store.redis_url", None, problem);
+                }
+                None
+            }
+        }
+    }
+
+    fn telemetry(&mut self, raw: &RawTelemetry) -> Option<Telemetry> {
+        let otlp_endpoint = match raw.otlp_endpoint.as_deref() {
+            Some(endpoint) => Some(self.endpoint(endpoint)?),
+            None => None,
+        };
+        if !raw.log_level.split(',').all(is_log_directive) {
+            let problem = format!(
+                "must be one of {}, also for single modules as in `info,tidepool_balancer=debug`",
+                LEVELS.join(", ")
+            );
+            self.fault("telemetry.log_level", Some(&raw.log_level), problem);
+        }
+        let ratio_default = if otlp_endpoint.is_some() { 1.0 } else { 0.0 };
+        Some(Telemetry {
+            otlp_endpoint,
+            sample_ratio: raw.sample_ratio.unwrap_or(ratio_default),
+            slow: Duration::from_millis(raw.slow_ms),
+            log_format: raw.log_format,
+            log_level: raw.log_level.clone(),
+        })
+    }
+
+    fn endpoint(&mut self, text: &str) -> Option<String> {
+        let key = "telemetry.otlp_endpoint";
+        match reqwest::Url::parse(text) {
+            Ok(url) if !url.username().is_empty() || url.password().is_some() => {
+                let problem = "must not hold credentials; send them by OTEL_EXPORTER_OTLP_HEADERS";
+                self.fault(key, None, problem);
+                None
+            }
+            Ok(url) if url.scheme() == "http" && url.has_host() => {
+                Some(text.trim_end_matches('/').to_owned())
+            }
+            _ => {
+                let problem = "must be an http:// URL, such as http://127.0.0.1:4318";
+                self.fault(key, Some(text), problem);
+                None
+            }
+        }
+    }
+
+    fn pools(&mut self, raw: &BTreeMap<String, RawPool>) -> Vec<Pool> {
+        let mut homes = BTreeMap::new();
+        let pools = raw
+            .iter()
+            .filter_map(|(name, pool)| self.pool(name, pool, &mut homes))
+            .filter(|pool| pool.max > 0);
+        pools.collect()
+    }
+
+    fn pool<'p>(
+        &mut self,
+        name: &'p str,
+        raw: &'p RawPool,
+        homes: &mut BTreeMap<&'p str, &'p str>,
+    ) -> Option<Pool> {
+        let key = |part: &str| format!("pools.{name}.{part}");
+        let valid_name = PoolName::new(name);
+        if let Err(error) = &valid_name {
+            self.fault(&format!("pools.{name}"), None, error.to_string());
+        }
+        let kinds = self.kinds(name, &raw.kinds, homes);
+        let bounds_are_known = !self.is_faulty(&key("min")) && !self.is_faulty(&key("max"));
+        if bounds_are_known && raw.max > 0 && raw.min > raw.max {
+            // Told at the key that somebody set; either may be a default.
+            let culprit = ["min", "max"]
+                .map(key)
+                .into_iter()
+                .find(|key| self.is_set(key));
+            let problem = format!(
+                "min is {} and max is {}: min must not exceed max",
+                raw.min, raw.max
+            );
+            self.fault(&culprit.unwrap_or_else(|| key("min")), None, problem);
+        }
+        Some(Pool {
+            name: valid_name.ok()?,
+            kinds,
+            min: raw.min,
+            max: raw.max,
+            slots: raw.slots,
+            slo: Duration::from_millis(raw.slo_ms),
+            policy: raw.policy,
+            cooldown: Duration::from_secs(raw.cooldown_s),
+            queue_len_max: usize_of(raw.queue_len.into()),
+            queue_bytes_max: usize_of(raw.queue_bytes),
+            deadline: Duration::from_millis(raw.deadline_ms),
+        })
+    }
+
+    fn is_set(&self, key: &str) -> bool {
+        self.layers.origins.contains_key(key)
+    }
+
+    fn kinds<'p>(
+        &mut self,
+        pool: &'p str,
+        listed: &'p [String],
+        homes: &mut BTreeMap<&'p str, &'p str>,
+    ) -> Vec<Kind> {
+        let key = format!("pools.{pool}.kinds");
+        let known = BUILT_IN_KINDS.map(str::to_owned);
+        let suggest = |name: &str| {
+            let nearest = nearest(name, &known).unwrap_or_default();
+            format!(
+                "the nearest is `{nearest}`, and there are {}",
+                known.join(", ")
+            )
+        };
+        if listed.is_empty() && !self.is_faulty(&key) && !self.is_faulty(&format!("pools.{pool}")) {
+            let problem = format!("is needed: no kind is called `{pool}` ({})", suggest(pool));
+            self.fault(&key, None, problem);
+        }
+        let mut kinds = Vec::new();
+        for name in listed {
+            if let Some(home) = homes.insert(name, pool) {
+                let problem = format!("the kind is listed in pools.{home}.kinds too; list it once");
+                self.fault(&key, Some(name), problem);
+            }
+            match Kind::new(name) {
+                Ok(kind) if known.contains(name) => kinds.push(kind),
+                _ => self.fault(
+                    &key,
+                    Some(name),
+                    format!("there is no such kind; {}", suggest(name)),
+                ),
+            }
+        }
+        kinds
+    }
+}
+
+fn usize_of(n: u64) -> usize {
+    usize::try_from(n).unwrap_or(usize::MAX)
+}
+
+fn is_loopback(ip: IpAddr) -> bool {
+    ip.to_canonical().is_loopback()
+}
+
+/// Whether two listeners want the same port of the same interface.
+fn collide(a: SocketAddr, b: SocketAddr) -> bool {
+    let overlap = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
+    a.port() == b.port() && a.port() != 0 && overlap
+}
+
+/// Whether a text is `LEVEL` or `MODULE=LEVEL`.
+fn is_log_directive(text: &str) -> bool {
+    let (module, level) = text.rsplit_once('=').unwrap_or(("_", text));
+    let is_module = !module.is_empty()
+        && module
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == ':');
+    is_module && LEVELS.contains(&level.trim().to_ascii_lowercase().as_str())
+}
