@@ -1,0 +1,423 @@
+//! The Redis back end: shared by several processes.
+//!
+//! Whatever must happen at once (a fenced append, a compare-and-set, a lease) is a script, so the
+//! server itself refuses what is out of date. All keys of one stream, key or lease share a hash
+//! tag, as Redis Cluster wants it. An acknowledged write is as durable as the server's
+//! `appendonly` and `appendfsync` settings make it.
+//!
+//! Positions and lease epochs start from the server's clock. Both therefore keep growing even
+//! when the server lost its data and came back empty.
+
+mod link;
+mod names;
+mod script;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use redis::RedisResult;
+use redis::aio::ConnectionManager;
+use tidepool_core::status::ComponentHealth;
+
+use crate::error::StoreError;
+use crate::limits::{
+    READ_BYTES_MAX, READ_RECORDS_MAX, check, check_append, check_epoch, check_name, check_value,
+    ttl_ms,
+};
+use crate::port::{Epoch, Held, Kv, Lease, Log, Position, Records, StoreFuture, Value, Version};
+use link::Link;
+use names::{INDEX, lease_keys, pair_key, stream_keys};
+use script::{Scripts, scripts};
+
+/// Records fetched at a time, so that one answer stays small.
+const CHUNK: usize = 256;
+
+/// The store in a Redis server. Clones share one connection, which is made again when it breaks;
+/// while it is broken, every operation fails within a second.
+#[derive(Clone, Debug)]
+pub struct RedisStore {
+    link: Link,
+}
+
+impl RedisStore {
+    /// Connects to a server, such as `redis://127.0.0.1:6379/`. Must be called within a tokio
+    /// runtime, which from then on carries the store's traffic; its futures can be awaited
+    /// anywhere.
+    ///
+    /// # Errors
+    /// [`StoreError::Invalid`] when the URL is none, [`StoreError::Unavailable`] when the server
+    /// does not answer.
+    pub async fn connect(url: &str) -> Result<Self, StoreError> {
+        let store = Self {
+            link: Link::new(url)?,
+        };
+        store.ping().await?;
+        Ok(store)
+    }
+
+    /// Whether the last operation succeeded, and if not, why.
+    #[must_use]
+    pub fn health(&self) -> ComponentHealth {
+        self.link.health()
+    }
+
+    /// Asks the server for a sign of life.
+    ///
+    /// # Errors
+    /// When there is none within a second.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        self.link
+            .run(|mut redis| async move { redis::cmd("PING").exec_async(&mut redis).await })
+            .await
+    }
+
+    fn run<T, F>(
+        &self,
+        operation: impl Fn(ConnectionManager, &'static Scripts) -> F + Send + Sync + 'static,
+    ) -> StoreFuture<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = RedisResult<T>> + Send + 'static,
+    {
+        self.link.run(move |redis| operation(redis, scripts()))
+    }
+}
+
+/// What the append script answers.
+enum Appended {
+    At(u64),
+    Fenced(u64),
+    Unlisted,
+}
+
+impl Appended {
+    fn parse((word, number): (String, u64)) -> Self {
+        match word.as_str() {
+            "ok" => Self::At(number),
+            "fenced" => Self::Fenced(number),
+            _ => Self::Unlisted,
+        }
+    }
+}
+
+/// Appends, and lists the stream first when it is new. The list is in another slot than the
+/// stream, so both cannot change at once: listing before and after means that a stream with
+/// records is always listed, whatever an `erase` does in between.
+async fn append(
+    mut redis: ConnectionManager,
+    scripts: &'static Scripts,
+    stream: String,
+    epoch: Epoch,
+    records: Vec<Bytes>,
+) -> RedisResult<Appended> {
+    let [meta, log] = stream_keys(&stream);
+    let attempt = |listed: u8| {
+        let mut call = scripts.append.prepare_invoke();
+        call.key(&meta).key(&log).arg(epoch.0).arg(listed);
+        for record in &records {
+            call.arg(&record[..]);
+        }
+        call
+    };
+    let first: (String, u64) = attempt(0).invoke_async(&mut redis).await?;
+    match Appended::parse(first) {
+        Appended::Unlisted => {}
+        done => return Ok(done),
+    }
+    let mut list = redis::cmd("ZADD");
+    list.arg(INDEX).arg(0).arg(&stream);
+    list.exec_async(&mut redis).await?;
+    let second: (String, u64) = attempt(1).invoke_async(&mut redis).await?;
+    list.exec_async(&mut redis).await?;
+    Ok(Appended::parse(second))
+}
+
+async fn read(
+    mut redis: ConnectionManager,
+    stream: String,
+    after: Position,
+    limit: usize,
+) -> RedisResult<Records> {
+    let [_, log] = stream_keys(&stream);
+    let (mut records, mut bytes, mut after) = (Records::new(), 0, after.0);
+    while records.len() < limit && bytes < READ_BYTES_MAX {
+        let count = CHUNK.min(limit - records.len());
+        let chunk: Vec<(String, Vec<(String, Vec<u8>)>)> = redis::cmd("XRANGE")
+            .arg(&log)
+            .arg(format!("{}-0", after.saturating_add(1)))
+            .arg("+")
+            .arg("COUNT")
+            .arg(count)
+            .query_async(&mut redis)
+            .await?;
+        let is_last = chunk.len() < count;
+        for (id, fields) in chunk {
+            let position = id.split_once('-').and_then(|(ms, _)| ms.parse().ok());
+            let (Some(position), Some((_, body))) = (position, fields.into_iter().next()) else {
+                return Err((redis::ErrorKind::UnexpectedReturnType, "not a record").into());
+            };
+            if bytes >= READ_BYTES_MAX {
+                return Ok(records);
+            }
+            bytes += body.len();
+            after = position;
+            records.push((Position(position), Bytes::from(body)));
+        }
+        if is_last {
+            break;
+        }
+    }
+    Ok(records)
+}
+
+impl Log for RedisStore {
+    fn append(&self, stream: &str, epoch: Epoch, records: Vec<Bytes>) -> StoreFuture<Position> {
+        check!(check_append(stream, epoch, &records));
+        let name = stream.to_owned();
+        let refused = name.clone();
+        let appended = self.run(move |redis, scripts| {
+            append(redis, scripts, name.clone(), epoch, records.clone())
+        });
+        Box::pin(async move {
+            match appended.await? {
+                Appended::At(position) => Ok(Position(position)),
+                Appended::Fenced(current) => Err(StoreError::Fenced {
+                    stream: refused,
+                    epoch,
+                    current: Epoch(current),
+                }),
+                Appended::Unlisted => Err(StoreError::Unavailable {
+                    backend: "redis",
+                    reason: "the stream is being erased".to_owned(),
+                }),
+            }
+        })
+    }
+
+    fn read(&self, stream: &str, after: Position, limit: usize) -> StoreFuture<Records> {
+        check!(check_name("the name of a stream", stream));
+        let (stream, limit) = (stream.to_owned(), limit.min(READ_RECORDS_MAX));
+        self.run(move |redis, _| read(redis, stream.clone(), after, limit))
+    }
+
+    fn tail(&self, stream: &str) -> StoreFuture<Position> {
+        check!(check_name("the name of a stream", stream));
+        let [meta, _] = stream_keys(stream);
+        self.run(move |mut redis, _| {
+            let meta = meta.clone();
+            async move {
+                let tail: Option<u64> = redis::cmd("HGET")
+                    .arg(meta)
+                    .arg("tail")
+                    .query_async(&mut redis)
+                    .await?;
+                Ok(Position(tail.unwrap_or(0)))
+            }
+        })
+    }
+
+    fn trim(&self, stream: &str, up_to: Position) -> StoreFuture<()> {
+        check!(check_name("the name of a stream", stream));
+        let [_, log] = stream_keys(stream);
+        self.run(move |mut redis, _| {
+            let log = log.clone();
+            async move {
+                redis::cmd("XTRIM")
+                    .arg(log)
+                    .arg("MINID")
+                    .arg(format!("{}-0", up_to.0.saturating_add(1)))
+                    .exec_async(&mut redis)
+                    .await
+            }
+        })
+    }
+
+    fn erase(&self, stream: &str) -> StoreFuture<()> {
+        check!(check_name("the name of a stream", stream));
+        let name = stream.to_owned();
+        self.run(move |mut redis, scripts| {
+            let name = name.clone();
+            async move {
+                let [meta, log] = stream_keys(&name);
+                redis::cmd("ZREM")
+                    .arg(INDEX)
+                    .arg(name)
+                    .exec_async(&mut redis)
+                    .await?;
+                let mut call = scripts.erase.prepare_invoke();
+                call.key(meta).key(log).invoke_async(&mut redis).await
+            }
+        })
+    }
+
+    fn streams(&self, prefix: &str, limit: usize) -> StoreFuture<Vec<String>> {
+        let (prefix, limit) = (prefix.to_owned(), limit.min(READ_RECORDS_MAX));
+        self.run(move |mut redis, _| {
+            // No byte of UTF-8 is 0xff, so this is above every name with the prefix.
+            let from = [b"[", prefix.as_bytes()].concat();
+            let to = [b"(", prefix.as_bytes(), b"\xff"].concat();
+            async move {
+                redis::cmd("ZRANGE")
+                    .arg(INDEX)
+                    .arg(from)
+                    .arg(to)
+                    .arg("BYLEX")
+                    .arg("LIMIT")
+                    .arg(0)
+                    .arg(limit)
+                    .query_async(&mut redis)
+                    .await
+            }
+        })
+    }
+}
+
+/// A time to live as scripts take it: 0 for none.
+fn script_ttl(ttl: Option<Duration>) -> Result<u64, StoreError> {
+    ttl.map_or(Ok(0), ttl_ms)
+}
+
+impl Kv for RedisStore {
+    fn get(&self, key: &str) -> StoreFuture<Option<Value>> {
+        check!(check_name("a key", key));
+        let key = pair_key(key);
+        self.run(move |mut redis, _| {
+            let key = key.clone();
+            async move {
+                let found: (Option<u64>, Option<Vec<u8>>) = redis::cmd("HMGET")
+                    .arg(key)
+                    .arg("version")
+                    .arg("bytes")
+                    .query_async(&mut redis)
+                    .await?;
+                Ok(match found {
+                    (Some(version), Some(bytes)) => Some(Value {
+                        bytes: bytes.into(),
+                        version: Version(version),
+                    }),
+                    _ => None,
+                })
+            }
+        })
+    }
+
+    fn put(&self, key: &str, value: Bytes, ttl: Option<Duration>) -> StoreFuture<Version> {
+        let ((), (), ttl) = check!(
+            check_name("a key", key),
+            check_value(&value),
+            script_ttl(ttl)
+        );
+        let (key, version) = (pair_key(key), Version::fresh());
+        self.run(move |mut redis, scripts| {
+            let mut call = scripts.put.prepare_invoke();
+            call.key(&key).arg(version.0).arg(&value[..]).arg(ttl);
+            async move {
+                call.invoke_async::<()>(&mut redis).await?;
+                Ok(version)
+            }
+        })
+    }
+
+    fn compare_and_set(
+        &self,
+        key: &str,
+        expected: Option<Version>,
+        value: Bytes,
+        ttl: Option<Duration>,
+    ) -> StoreFuture<Option<Version>> {
+        let ((), (), ttl) = check!(
+            check_name("a key", key),
+            check_value(&value),
+            script_ttl(ttl)
+        );
+        let (key, version) = (pair_key(key), Version::fresh());
+        // No version is 0.
+        let expected = expected.map_or(0, |version| version.0);
+        self.run(move |mut redis, scripts| {
+            let mut call = scripts.compare_and_set.prepare_invoke();
+            call.key(&key)
+                .arg(version.0)
+                .arg(&value[..])
+                .arg(ttl)
+                .arg(expected);
+            async move {
+                let is_set: bool = call.invoke_async(&mut redis).await?;
+                Ok(is_set.then_some(version))
+            }
+        })
+    }
+
+    fn delete(&self, key: &str) -> StoreFuture<bool> {
+        check!(check_name("a key", key));
+        let key = pair_key(key);
+        self.run(move |mut redis, _| {
+            let key = key.clone();
+            async move { redis::cmd("DEL").arg(key).query_async(&mut redis).await }
+        })
+    }
+}
+
+impl Lease for RedisStore {
+    fn acquire(&self, name: &str, holder: &str, ttl: Duration) -> StoreFuture<Option<Epoch>> {
+        let ((), (), ttl) = check!(
+            check_name("the name of a lease", name),
+            check_name("the holder of a lease", holder),
+            ttl_ms(ttl)
+        );
+        let ([held, last], holder) = (lease_keys(name), holder.to_owned());
+        self.run(move |mut redis, scripts| {
+            let mut call = scripts.acquire.prepare_invoke();
+            call.key(&held).key(&last).arg(&holder).arg(ttl);
+            async move {
+                let epoch: Option<u64> = call.invoke_async(&mut redis).await?;
+                Ok(epoch.map(Epoch))
+            }
+        })
+    }
+
+    fn renew(&self, name: &str, holder: &str, epoch: Epoch, ttl: Duration) -> StoreFuture<bool> {
+        let ((), (), (), ttl) = check!(
+            check_name("the name of a lease", name),
+            check_name("the holder of a lease", holder),
+            check_epoch(epoch),
+            ttl_ms(ttl)
+        );
+        let ([held, _], holder) = (lease_keys(name), holder.to_owned());
+        self.run(move |mut redis, scripts| {
+            let mut call = scripts.renew.prepare_invoke();
+            call.key(&held).arg(&holder).arg(epoch.0).arg(ttl);
+            async move { call.invoke_async(&mut redis).await }
+        })
+    }
+
+    fn release(&self, name: &str, holder: &str, epoch: Epoch) -> StoreFuture<bool> {
+        check!(
+            check_name("the name of a lease", name),
+            check_name("the holder of a lease", holder),
+            check_epoch(epoch)
+        );
+        let ([held, _], holder) = (lease_keys(name), holder.to_owned());
+        self.run(move |mut redis, scripts| {
+            let mut call = scripts.release.prepare_invoke();
+            call.key(&held).arg(&holder).arg(epoch.0);
+            async move { call.invoke_async(&mut redis).await }
+        })
+    }
+
+    fn current(&self, name: &str) -> StoreFuture<Option<Held>> {
+        check!(check_name("the name of a lease", name));
+        let [held, _] = lease_keys(name);
+        self.run(move |mut redis, scripts| {
+            let mut call = scripts.current.prepare_invoke();
+            call.key(&held);
+            async move {
+                let found: Option<(String, u64, u64)> = call.invoke_async(&mut redis).await?;
+                Ok(found.map(|(holder, epoch, remaining_ms)| Held {
+                    holder,
+                    epoch: Epoch(epoch),
+                    remaining: Duration::from_millis(remaining_ms),
+                }))
+            }
+        })
+    }
+}

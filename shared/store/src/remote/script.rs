@@ -1,0 +1,114 @@
+//! The scripts that the server runs in one go.
+//!
+//! Lua computes with doubles and prints 14 digits of them: numbers are therefore kept below 2^53
+//! and written with `%.0f`.
+
+use std::sync::LazyLock;
+
+use redis::Script;
+
+pub(super) struct Scripts {
+    pub(super) append: Script,
+    pub(super) erase: Script,
+    pub(super) put: Script,
+    pub(super) compare_and_set: Script,
+    pub(super) acquire: Script,
+    pub(super) renew: Script,
+    pub(super) release: Script,
+    pub(super) current: Script,
+}
+
+/// The scripts, hashed once.
+pub(super) fn scripts() -> &'static Scripts {
+    static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| Scripts {
+        append: Script::new(APPEND),
+        erase: Script::new(ERASE),
+        put: Script::new(PUT),
+        compare_and_set: Script::new(COMPARE_AND_SET),
+        acquire: Script::new(ACQUIRE),
+        renew: Script::new(RENEW),
+        release: Script::new(RELEASE),
+        current: Script::new(CURRENT),
+    });
+    &SCRIPTS
+}
+
+/// Keys: meta, log. Arguments: epoch, 1 if the stream is listed, records.
+/// A new stream starts at the server's time in microseconds, so that no position comes twice even
+/// if the data were lost.
+const APPEND: &str = r"
+local epoch, tail, live = unpack(redis.call('HMGET', KEYS[1], 'epoch', 'tail', 'live'))
+if epoch and tonumber(ARGV[1]) < tonumber(epoch) then return {'fenced', epoch} end
+if live ~= '1' and ARGV[2] ~= '1' then return {'unlisted', 0} end
+if not tail then
+  local time = redis.call('TIME')
+  tail = time[1] * 1000000 + time[2]
+end
+for i = 3, #ARGV do
+  tail = tail + 1
+  redis.call('XADD', KEYS[2], string.format('%.0f-0', tail), 'b', ARGV[i])
+end
+tail = string.format('%.0f', tail)
+redis.call('HSET', KEYS[1], 'epoch', ARGV[1], 'tail', tail, 'live', '1')
+return {'ok', tail}
+";
+
+/// Keys: meta, log.
+const ERASE: &str = r"
+redis.call('DEL', KEYS[2])
+if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'live', '0') end
+";
+
+/// Key: pair. Arguments: version, bytes, milliseconds to live or 0.
+const PUT: &str = r"
+redis.call('HSET', KEYS[1], 'version', ARGV[1], 'bytes', ARGV[2])
+if ARGV[3] == '0' then redis.call('PERSIST', KEYS[1]) else redis.call('PEXPIRE', KEYS[1], ARGV[3]) end
+";
+
+/// As `PUT`, and the expected version or 0 for none.
+const COMPARE_AND_SET: &str = r"
+if (redis.call('HGET', KEYS[1], 'version') or '0') ~= ARGV[4] then return 0 end
+redis.call('HSET', KEYS[1], 'version', ARGV[1], 'bytes', ARGV[2])
+if ARGV[3] == '0' then redis.call('PERSIST', KEYS[1]) else redis.call('PEXPIRE', KEYS[1], ARGV[3]) end
+return 1
+";
+
+/// Keys: lease, epoch. Arguments: holder, milliseconds to live.
+/// The epoch is the server's time in milliseconds, or one more than the last: it grows even if
+/// the last was lost.
+const ACQUIRE: &str = r"
+local holder = redis.call('HGET', KEYS[1], 'holder')
+if holder and holder ~= ARGV[1] then return false end
+local time = redis.call('TIME')
+local epoch = time[1] * 1000 + math.floor(time[2] / 1000)
+local last = redis.call('GET', KEYS[2])
+if last and epoch <= tonumber(last) then epoch = last + 1 end
+epoch = string.format('%.0f', epoch)
+redis.call('SET', KEYS[2], epoch)
+redis.call('HSET', KEYS[1], 'holder', ARGV[1], 'epoch', epoch)
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return epoch
+";
+
+/// Key: lease. Arguments: holder, epoch, milliseconds to live.
+const RENEW: &str = r"
+local holder, epoch = unpack(redis.call('HMGET', KEYS[1], 'holder', 'epoch'))
+if holder ~= ARGV[1] or epoch ~= ARGV[2] then return 0 end
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
+return 1
+";
+
+/// Key: lease. Arguments: holder, epoch.
+const RELEASE: &str = r"
+local holder, epoch = unpack(redis.call('HMGET', KEYS[1], 'holder', 'epoch'))
+if holder ~= ARGV[1] or epoch ~= ARGV[2] then return 0 end
+redis.call('DEL', KEYS[1])
+return 1
+";
+
+/// Key: lease.
+const CURRENT: &str = r"
+local holder, epoch = unpack(redis.call('HMGET', KEYS[1], 'holder', 'epoch'))
+if not holder then return false end
+return {holder, epoch, redis.call('PTTL', KEYS[1])}
+";
