@@ -1,0 +1,315 @@
+//! How many requests will come when a worker that is launched now is ready.
+//!
+//! Twelve experts watch the arrivals: moving averages over 2 to 64 seconds, each once as it is and
+//! once with its trend. Every forecast is kept until its time has come and then scored by pinball
+//! loss at the 90th percentile, so that the expert which was least often too low speaks for the
+//! pool. How far it fell short gives the margin.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ewma::{Ewma, share};
+
+const LEVELS: usize = 6;
+const EXPERTS: usize = 2 * LEVELS;
+/// Time constant of the slowest level; each of the others is half of the next.
+const SLOWEST_S: f64 = 64.0;
+/// Time constant of what a forecast is compared with.
+const ACTUAL_S: f64 = 5.0;
+/// Forecasts that wait to be scored. Longer horizons are sampled more thinly.
+const PENDING: usize = 32;
+const PENDING_F: f64 = 32.0;
+const LOSS_MEMORY_S: f64 = 3_600.0;
+const SCALE_SHORT_S: f64 = 1_800.0;
+const SCALE_LONG_S: f64 = 86_400.0;
+/// A share of the trend is believed; all of it overshoots.
+const TREND_SHARE: f64 = 0.6;
+/// Relative gain that makes another expert speak.
+const SWITCH_GAIN: f64 = 0.02;
+/// Standard deviation of the log error that is assumed before anything was learned.
+const SIGMA_AT_FIRST: f64 = 0.03;
+
+/// One time constant: the level and the level of the level, from which the trend follows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+struct Level {
+    once: Ewma,
+    twice: Ewma,
+}
+
+/// What is known of one expert's errors.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+struct Record {
+    loss: Ewma,
+    variance_short: f64,
+    variance_long: f64,
+}
+
+impl Default for Record {
+    fn default() -> Self {
+        let variance = SIGMA_AT_FIRST * SIGMA_AT_FIRST;
+        Self {
+            loss: Ewma::default(),
+            variance_short: variance,
+            variance_long: variance,
+        }
+    }
+}
+
+impl Record {
+    fn sigma(&self) -> f64 {
+        let variance = 0.7 * self.variance_short + 0.3 * self.variance_long;
+        if variance.is_finite() {
+            variance.max(0.0).sqrt()
+        } else {
+            SIGMA_AT_FIRST
+        }
+    }
+}
+
+/// Forecasts of all experts for one moment of policy time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+struct Pending {
+    due_ms: u64,
+    rates: [f32; EXPERTS],
+}
+
+/// All that is remembered of the arrivals of a pool, in requests per second.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Demand {
+    levels: [Level; LEVELS],
+    actual: Ewma,
+    records: [Record; EXPERTS],
+    speaker: usize,
+    pending: std::collections::VecDeque<Pending>,
+    asked_ms: u64,
+    scored_ms: u64,
+}
+
+/// What is expected, in requests per second.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Outlook {
+    /// The speaking expert's forecast, kept within what the last seconds make plausible.
+    pub(crate) rate: f64,
+    /// Standard deviation of the logarithm of its error, towards too low.
+    pub(crate) sigma: f64,
+    /// Arrivals over the last five seconds.
+    pub(crate) recent: f64,
+    /// Arrivals over the last four seconds or so, for what has to be served meanwhile.
+    pub(crate) fast: f64,
+}
+
+/// The scale on which arrivals are compared.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scale {
+    /// Requests per second added to both sides of a ratio, so that a quiet pool's chance
+    /// fluctuations do not look like growth.
+    pub(crate) offset: f64,
+}
+
+impl Demand {
+    /// Takes in a window with `rate` requests per second.
+    pub(crate) fn observe(&mut self, window_s: f64, rate: f64) {
+        // exp(-dt/64), then its square for 32 s, and so on: one exponential for all levels.
+        let mut keep = (-window_s / SLOWEST_S).exp();
+        for level in self.levels.iter_mut().rev() {
+            level.once.add(rate, 1.0 - keep);
+            level.twice.add(level.once.value(), 1.0 - keep);
+            keep *= keep;
+        }
+        self.actual.add(rate, share(window_s, ACTUAL_S));
+    }
+
+    /// What is expected `horizon_s` ahead; nothing before the first observation.
+    pub(crate) fn outlook(&self, horizon_s: f64, burst_deviations: f64) -> Option<Outlook> {
+        let recent = self.actual.get()?;
+        let speaker = self.speaker.min(EXPERTS - 1);
+        let forecasts = self.forecasts(horizon_s);
+        let chosen = forecasts.get(speaker).copied().unwrap_or(recent);
+        let floor = self.burst_floor(horizon_s, burst_deviations);
+        // Twice the last eight seconds: a slow expert must not keep a pool up after the load left.
+        let ceiling = 2.0 * self.level(2);
+        Some(Outlook {
+            rate: chosen.max(floor).min(ceiling),
+            sigma: self
+                .records
+                .get(speaker)
+                .map_or(SIGMA_AT_FIRST, Record::sigma),
+            recent,
+            fast: self.level(1),
+        })
+    }
+
+    /// Scores the forecasts whose time has come and makes new ones. Called after [`outlook`]
+    /// (Self::outlook), so that one more arrival can never lower this tick's forecast by changing
+    /// who speaks.
+    pub(crate) fn score(&mut self, now_ms: u64, horizon_s: f64, scale: Scale) {
+        while self.pending.front().is_some_and(|p| p.due_ms <= now_ms) {
+            if let Some(due) = self.pending.pop_front() {
+                self.score_one(&due, now_ms, scale);
+            }
+        }
+        let since_s = crate::clock::seconds(now_ms.saturating_sub(self.asked_ms));
+        let stride_s = horizon_s / PENDING_F;
+        let room = self.pending.len() < PENDING;
+        if room && self.actual.get().is_some() && (self.pending.is_empty() || since_s > stride_s) {
+            self.asked_ms = now_ms;
+            self.pending.push_back(Pending {
+                due_ms: now_ms.saturating_add(crate::clock::millis(horizon_s)),
+                #[expect(clippy::cast_possible_truncation, reason = "seven digits are plenty")]
+                rates: self.forecasts(horizon_s).map(|rate| rate as f32),
+            });
+        }
+    }
+
+    fn score_one(&mut self, due: &Pending, now_ms: u64, scale: Scale) {
+        let dt_s = crate::clock::seconds(now_ms.saturating_sub(self.scored_ms)).clamp(0.1, 60.0);
+        self.scored_ms = now_ms;
+        let actual = self.actual.value() + scale.offset;
+        let (forget, short, long) = (
+            share(dt_s, LOSS_MEMORY_S),
+            share(dt_s, SCALE_SHORT_S),
+            share(dt_s, SCALE_LONG_S),
+        );
+        for (record, rate) in self.records.iter_mut().zip(due.rates) {
+            let forecast = f64::from(rate) + scale.offset;
+            let error = (actual / forecast).ln();
+            if !error.is_finite() {
+                continue;
+            }
+            let loss = if error >= 0.0 {
+                0.9 * error
+            } else {
+                -0.1 * error
+            };
+            record.loss.add(loss, forget);
+            // Half of the chance fluctuation of the comparison itself is above zero.
+            let chance = 0.5 * f64::from(rate) / (ACTUAL_S * forecast * forecast);
+            let squared = error.max(0.0).powi(2) - chance;
+            record.variance_short += short * (squared - record.variance_short);
+            record.variance_long += long * (squared - record.variance_long);
+        }
+        self.elect();
+    }
+
+    fn elect(&mut self) {
+        let loss = |i: usize| self.records.get(i).and_then(|r| r.loss.get());
+        let Some(current) = loss(self.speaker) else {
+            self.speaker = 0;
+            return;
+        };
+        let best = (0..EXPERTS)
+            .filter_map(|i| Some((i, loss(i)?)))
+            .min_by(|a, b| a.1.total_cmp(&b.1));
+        if let Some((i, least)) = best
+            && least < current * (1.0 - SWITCH_GAIN)
+        {
+            self.speaker = i;
+        }
+    }
+
+    fn forecasts(&self, horizon_s: f64) -> [f64; EXPERTS] {
+        let mut rates = [0.0; EXPERTS];
+        let mut tau_s = SLOWEST_S;
+        let pairs = rates.chunks_exact_mut(2).rev();
+        for (level, pair) in self.levels.iter().rev().zip(pairs) {
+            let flat = level.once.value();
+            let slope = (flat - level.twice.value()) / tau_s;
+            let trended = flat + TREND_SHARE * slope * horizon_s;
+            if let [a, b] = pair {
+                *a = flat;
+                *b = trended.max(0.2 * flat).min(4.0 * flat);
+            }
+            tau_s /= 2.0;
+        }
+        rates
+    }
+
+    /// What the arrivals over the last half start-up time prove beyond chance: a burst must not
+    /// wait until a slow expert believes it, unless it may be over before a worker is ready.
+    fn burst_floor(&self, horizon_s: f64, deviations: f64) -> f64 {
+        let mut tau_s = SLOWEST_S / 16.0;
+        let mut index = 1;
+        while tau_s < horizon_s / 2.0 && index + 1 < LEVELS {
+            tau_s *= 2.0;
+            index += 1;
+        }
+        let level = self.level(index);
+        // Poisson arrivals averaged over tau have variance rate / (2 tau); work of varying size
+        // doubles it.
+        (level - deviations * (level / tau_s).sqrt()).max(0.0)
+    }
+
+    fn level(&self, index: usize) -> f64 {
+        self.levels
+            .get(index)
+            .map_or(0.0, |level| level.once.value())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SCALE: Scale = Scale { offset: 40.0 };
+
+    fn fed(rates: impl IntoIterator<Item = f64>, horizon_s: f64) -> Demand {
+        let mut demand = Demand::default();
+        for (second, rate) in rates.into_iter().enumerate() {
+            demand.observe(1.0, rate);
+            demand.score(1_000 * second as u64, horizon_s, SCALE);
+        }
+        demand
+    }
+
+    #[test]
+    fn nothing_is_expected_before_anything_was_seen() {
+        assert_eq!(Demand::default().outlook(2.0, 4.0), None);
+    }
+
+    #[test]
+    fn a_steady_rate_is_forecast_with_a_small_error() {
+        let outlook = fed((0..600).map(|_| 100.0), 12.0)
+            .outlook(12.0, 4.0)
+            .unwrap();
+        assert!((outlook.rate - 100.0).abs() < 0.1, "{outlook:?}");
+        assert!(outlook.sigma <= SIGMA_AT_FIRST, "{outlook:?}");
+    }
+
+    #[test]
+    fn a_ramp_makes_an_expert_with_trend_speak() {
+        let demand = fed((0..1_800).map(|s| 100.0 + f64::from(s)), 60.0);
+        assert_eq!(demand.speaker % 2, 1, "{}", demand.speaker);
+        let outlook = demand.outlook(60.0, 4.0).unwrap();
+        assert!(outlook.rate > 1_900.0, "{outlook:?}");
+    }
+
+    #[test]
+    fn a_burst_is_believed_within_seconds() {
+        let steady = (0..3_600).map(|_| 100.0);
+        let outlook = fed(steady.chain([400.0; 4]), 2.0)
+            .outlook(2.0, 4.0)
+            .unwrap();
+        assert!(outlook.rate > 200.0, "{outlook:?}");
+    }
+
+    #[test]
+    fn what_has_left_is_forgotten_within_half_a_minute() {
+        let noisy = (0..3_600).map(|s| if s % 7 == 0 { 130.0 } else { 95.0 });
+        let outlook = fed(noisy.chain([0.0; 30]), 2.0).outlook(2.0, 4.0).unwrap();
+        assert!(outlook.rate < 10.0, "{outlook:?}");
+    }
+
+    #[test]
+    fn forecasts_in_waiting_are_bounded_whatever_the_horizon() {
+        let demand = fed((0..5_000).map(|_| 10.0), 660.0);
+        assert!(demand.pending.len() <= PENDING, "{}", demand.pending.len());
+        assert!(
+            demand.pending.len() >= PENDING / 2,
+            "{}",
+            demand.pending.len()
+        );
+    }
+}

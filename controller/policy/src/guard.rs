@@ -1,0 +1,350 @@
+//! What bounds, cooldown, budgets and doubts leave of what a rule would like to do.
+//!
+//! Growth is held only by the upper bound, the launch limit, failing answers and a full node;
+//! retirement also by everything that could make it a mistake. The bounds are obeyed at once,
+//! whatever else holds.
+
+use crate::clock::millis;
+use crate::config::Policy;
+use crate::decision::{Block, Bound, Decision, Direction, RateForecast, Reason};
+use crate::ewma::clean;
+use crate::memory::Memory;
+use crate::observation::Observation;
+use crate::tidepool::{Appraisal, Retirement, have};
+
+/// A target with its reasons.
+#[derive(Clone, Copy, Debug)]
+struct Verdict {
+    to: u32,
+    wanted: u32,
+    reason: Reason,
+    blocked_by: Option<Block>,
+    bounded_by: Option<Bound>,
+    quiet_s: Option<f64>,
+}
+
+impl Verdict {
+    fn stay(target: u32, reason: Reason) -> Self {
+        Self {
+            to: target,
+            wanted: target,
+            reason,
+            blocked_by: None,
+            bounded_by: None,
+            quiet_s: None,
+        }
+    }
+
+    fn blocked(target: u32, wanted: u32, block: Block) -> Self {
+        Self {
+            wanted,
+            blocked_by: Some(block),
+            ..Self::stay(target, Reason::Blocked)
+        }
+    }
+}
+
+/// Which measurements can be relied on.
+#[derive(Clone, Copy, Debug)]
+struct Sight {
+    /// Nothing is known.
+    blind: bool,
+    /// Something is missing: never lower.
+    doubtful: bool,
+}
+
+impl Sight {
+    fn of(policy: &Policy, observation: &Observation, partial: bool) -> Self {
+        let fresh =
+            |age_s: Option<f64>| age_s.is_some_and(|age_s| age_s <= policy.bounds.stale_after_s);
+        let work = fresh(observation.work_age_s);
+        let workers = fresh(observation.workers_age_s) && observation.workers.is_some();
+        Self {
+            blind: !work && !workers,
+            doubtful: !work || !workers || partial,
+        }
+    }
+}
+
+/// Turns an appraisal into a decision and records what follows from it.
+pub(crate) fn settle(
+    policy: &Policy,
+    memory: &mut Memory,
+    observation: &Observation,
+    appraisal: Appraisal,
+    now_ms: u64,
+) -> Decision {
+    let bounds = &policy.bounds;
+    let sight = Sight::of(policy, observation, appraisal.partial);
+    note_blindness(memory, sight);
+    let Some(target) = memory.target else {
+        let verdict = Verdict::blocked(bounds.min, bounds.min, Block::Blind);
+        return compose(
+            policy,
+            memory,
+            observation,
+            appraisal,
+            (bounds.min, verdict),
+            now_ms,
+        );
+    };
+    let mut verdict = judge(policy, memory, observation, &appraisal, sight, target);
+    let kept = bounds.clamp(verdict.to);
+    if kept != verdict.to {
+        let (reason, bound) = if kept > verdict.to {
+            (Reason::Minimum, Bound::Min)
+        } else {
+            (Reason::Maximum, Bound::Max)
+        };
+        verdict = Verdict {
+            bounded_by: Some(bound),
+            ..Verdict::stay(kept, reason)
+        };
+    }
+    if !memory.decided && verdict.to == target && verdict.blocked_by.is_none() {
+        verdict.reason = Reason::Adopted;
+    }
+    memory.decided = true;
+    let direction = direction(target, verdict.to);
+    if direction != Direction::Hold {
+        memory.target = Some(verdict.to);
+        memory
+            .reversals
+            .record(direction, memory.clock.now_ms(), bounds);
+    }
+    compose(
+        policy,
+        memory,
+        observation,
+        appraisal,
+        (target, verdict),
+        now_ms,
+    )
+}
+
+fn note_blindness(memory: &mut Memory, sight: Sight) {
+    if sight.blind {
+        memory.blind_since_ms.get_or_insert(memory.clock.now_ms());
+    } else {
+        memory.blind_since_ms = None;
+    }
+}
+
+fn judge(
+    policy: &Policy,
+    memory: &mut Memory,
+    observation: &Observation,
+    appraisal: &Appraisal,
+    sight: Sight,
+    target: u32,
+) -> Verdict {
+    let queued = observation.backlog.map_or(0.0, |b| clean(b.queued));
+    let cold = have(memory, observation) == 0 && queued > 0.0;
+    let blind_s = memory
+        .blind_since_ms
+        .map_or(0.0, |since_ms| memory.clock.seconds_since(since_ms));
+    let median_to = appraisal
+        .median_to
+        .filter(|_| sight.blind && blind_s >= policy.bounds.blind_after_s)
+        .unwrap_or(0);
+    let wanted = appraisal.grow_to.max(u32::from(cold)).max(median_to);
+    if wanted > target {
+        let reason = if cold {
+            Reason::ColdStart
+        } else if median_to == wanted {
+            Reason::BlindMedian
+        } else if appraisal.learned {
+            Reason::LearnedFloor
+        } else {
+            Reason::Need
+        };
+        return grow(
+            policy,
+            memory,
+            observation,
+            appraisal,
+            (target, wanted, reason, cold),
+        );
+    }
+    match appraisal.retirement {
+        Some(retirement) => retire(policy, memory, sight, target, retirement),
+        None if sight.blind => Verdict::blocked(target, target, Block::Blind),
+        None => Verdict::stay(target, Reason::Steady),
+    }
+}
+
+fn grow(
+    policy: &Policy,
+    memory: &mut Memory,
+    observation: &Observation,
+    appraisal: &Appraisal,
+    (target, wanted, reason, cold): (u32, u32, Reason, bool),
+) -> Verdict {
+    let bounds = &policy.bounds;
+    let now_ms = memory.clock.now_ms();
+    if target >= bounds.max {
+        return Verdict::blocked(target, wanted, Block::Max);
+    }
+    // A pool without workers starts one whatever is wrong: nothing else can show a recovery.
+    if !cold && memory.health.frozen(now_ms) {
+        return Verdict::blocked(target, wanted, Block::Failing);
+    }
+    let node_is_full = |share: f64| share >= bounds.node_memory_share_max;
+    if !cold && observation.node_memory_share.is_some_and(node_is_full) {
+        return Verdict::blocked(target, wanted, Block::NodeMemory);
+    }
+    let step = bounds.launch_step;
+    let limit = memory
+        .launch
+        .limit(now_ms, target, appraisal.startup_s, step);
+    if limit <= target {
+        return Verdict::blocked(target, wanted, Block::LaunchRate);
+    }
+    let to = wanted.min(limit).min(bounds.max);
+    let bounded_by = if to == wanted {
+        None
+    } else if to == bounds.max {
+        Some(Bound::Max)
+    } else {
+        Some(Bound::LaunchRate)
+    };
+    Verdict {
+        to,
+        wanted,
+        bounded_by,
+        ..Verdict::stay(target, reason)
+    }
+}
+
+fn retire(
+    policy: &Policy,
+    memory: &Memory,
+    sight: Sight,
+    target: u32,
+    retirement: Retirement,
+) -> Verdict {
+    let to = policy.bounds.clamp(retirement.to);
+    if to >= target {
+        return Verdict {
+            bounded_by: Some(Bound::Min),
+            ..Verdict::stay(target, Reason::Steady)
+        };
+    }
+    if let Some(block) = retirement_block(policy, memory, sight) {
+        return Verdict {
+            quiet_s: retirement.quiet_s,
+            ..Verdict::blocked(target, to, block)
+        };
+    }
+    let bounded_by = if to > retirement.to {
+        Some(Bound::Min)
+    } else {
+        retirement.stepped.then_some(Bound::RetireStep)
+    };
+    Verdict {
+        to,
+        wanted: to,
+        bounded_by,
+        quiet_s: retirement.quiet_s,
+        ..Verdict::stay(target, retirement.reason)
+    }
+}
+
+fn retirement_block(policy: &Policy, memory: &Memory, sight: Sight) -> Option<Block> {
+    let now_ms = memory.clock.now_ms();
+    let bounds = &policy.bounds;
+    if sight.blind {
+        Some(Block::Blind)
+    } else if sight.doubtful {
+        Some(Block::StaleMetrics)
+    } else if memory.health.frozen(now_ms) {
+        Some(Block::Failing)
+    } else if now_ms < start_hold_ms(policy, memory) {
+        Some(Block::StartHold)
+    } else if now_ms < cooldown_ms(policy, memory) {
+        Some(Block::Cooldown)
+    } else if memory.reversals.forbids_retiring(bounds, now_ms) {
+        Some(Block::ReversalBudget)
+    } else {
+        None
+    }
+}
+
+/// Policy time at which the hold after taking over ends.
+fn start_hold_ms(policy: &Policy, memory: &Memory) -> u64 {
+    memory
+        .began_ms
+        .saturating_add(millis(policy.bounds.start_hold_s))
+}
+
+/// Policy time at which the cooldown ends.
+fn cooldown_ms(policy: &Policy, memory: &Memory) -> u64 {
+    let cooldown_ms = millis(policy.bounds.cooldown_s);
+    memory
+        .reversals
+        .last()
+        .map_or(0, |change| change.at_ms.saturating_add(cooldown_ms))
+}
+
+fn direction(from: u32, to: u32) -> Direction {
+    match to.cmp(&from) {
+        std::cmp::Ordering::Greater => Direction::Up,
+        std::cmp::Ordering::Less => Direction::Down,
+        std::cmp::Ordering::Equal => Direction::Hold,
+    }
+}
+
+/// Earliest policy time at which a retirement could happen.
+fn earliest_ms(policy: &Policy, memory: &Memory) -> u64 {
+    let now_ms = memory.clock.now_ms();
+    let mut earliest_ms = start_hold_ms(policy, memory)
+        .max(cooldown_ms(policy, memory))
+        .max(memory.health.frozen_until_ms())
+        .max(now_ms);
+    if memory.reversals.forbids_retiring(&policy.bounds, now_ms) {
+        let allowed_ms = memory.reversals.retiring_allowed_ms(&policy.bounds, now_ms);
+        earliest_ms = earliest_ms.max(allowed_ms);
+    }
+    earliest_ms
+}
+
+fn compose(
+    policy: &Policy,
+    memory: &Memory,
+    observation: &Observation,
+    appraisal: Appraisal,
+    (from, verdict): (u32, Verdict),
+    now_ms: u64,
+) -> Decision {
+    let policy_now_ms = memory.clock.now_ms();
+    let wall = |at_ms: u64| now_ms.saturating_add(at_ms.saturating_sub(policy_now_ms));
+    let held_ms = start_hold_ms(policy, memory).max(cooldown_ms(policy, memory));
+    let can_shrink = verdict.to > policy.bounds.min && verdict.blocked_by != Some(Block::Blind);
+    Decision {
+        from,
+        to: verdict.to,
+        direction: direction(from, verdict.to),
+        reason: verdict.reason,
+        score: appraisal.score,
+        needs: appraisal.needs,
+        winner: appraisal.winner,
+        raw_need: appraisal.raw_need,
+        bounded_by: verdict.bounded_by,
+        wanted: verdict.wanted,
+        blocked_by: verdict.blocked_by,
+        earliest_change_ms: can_shrink.then(|| wall(earliest_ms(policy, memory))),
+        cooldown_until_ms: (held_ms > policy_now_ms).then(|| wall(held_ms)),
+        observed_rate: appraisal.observed_rate,
+        forecast: appraisal.forecast.map(|forecast| RateForecast {
+            // The rule gives it relative to now, which only this end knows.
+            at_ms: now_ms.saturating_add(forecast.at_ms),
+            ..forecast
+        }),
+        have: have(memory, observation),
+        service_s: appraisal.service_s,
+        queued: observation.backlog.map(|backlog| clean(backlog.queued)),
+        startup_s: appraisal.startup_s,
+        quiet_s: verdict.quiet_s,
+        infeasible: appraisal.infeasible,
+    }
+}

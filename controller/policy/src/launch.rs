@@ -1,0 +1,47 @@
+//! How fast a pool may grow: within one start-up time it may double, or gain a few workers.
+//!
+//! Workers that are still starting cannot have shown yet whether they help.
+
+use serde::{Deserialize, Serialize};
+
+/// The growth limit of the current start-up time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct LaunchWindow {
+    began_ms: Option<u64>,
+    base: u32,
+}
+
+impl LaunchWindow {
+    /// Largest target allowed at policy time `now_ms`, with `target` being the current one.
+    pub(crate) fn limit(&mut self, now_ms: u64, target: u32, startup_s: f64, step: u32) -> u32 {
+        let length_ms = crate::clock::millis(startup_s.max(1.0));
+        let over = |began_ms| now_ms.saturating_sub(began_ms) >= length_ms;
+        if self.began_ms.is_none_or(over) {
+            self.began_ms = Some(now_ms);
+            self.base = target;
+        }
+        // After a retirement within the window the base must not grant more than doubling.
+        self.base = self.base.min(target);
+        self.base.saturating_add(step.max(self.base))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_pool_gains_a_step_and_a_large_one_doubles() {
+        assert_eq!(LaunchWindow::default().limit(0, 1, 30.0, 4), 5);
+        assert_eq!(LaunchWindow::default().limit(0, 20, 30.0, 4), 40);
+    }
+
+    #[test]
+    fn the_limit_stands_for_one_start_up_time() {
+        let mut window = LaunchWindow::default();
+        assert_eq!(window.limit(0, 2, 30.0, 4), 6);
+        assert_eq!(window.limit(29_000, 6, 30.0, 4), 6);
+        assert_eq!(window.limit(30_000, 6, 30.0, 4), 12);
+    }
+}

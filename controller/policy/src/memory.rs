@@ -1,0 +1,122 @@
+//! What a pool's policy remembers from one decision to the next. Bounded (about three kilobytes),
+//! and serialisable so that a restarted supervisor and a replay go on where this one was.
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Clock;
+use crate::config::{Policy, Rule};
+use crate::decision::Needs;
+use crate::demand::Demand;
+use crate::ewma::{Ewma, clean, share};
+use crate::health::Health;
+use crate::launch::LaunchWindow;
+use crate::observation::{Observation, WorkSample};
+use crate::peaks::NeedPeaks;
+use crate::resources::Resources;
+use crate::reversal::Reversals;
+use crate::service::ServiceTime;
+
+/// Time constant of what was lost and of slots in use.
+const LOST_MEMORY_S: f64 = 5.0;
+const BUSY_MEMORY_S: f64 = 10.0;
+/// The fleet that the price of a reversal is measured in.
+const FLEET_MEMORY_S: f64 = 3_600.0;
+
+/// State of a pool's policy. A default one belongs to a pool that was never seen.
+///
+/// Unknown fields are ignored and missing ones take their defaults, so that other versions load.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Memory {
+    pub(crate) clock: Clock,
+    /// Policy time at which this supervisor took over.
+    pub(crate) began_ms: u64,
+    /// The last target; nothing until the live count is known.
+    pub(crate) target: Option<u32>,
+    /// Whether a first decision was made since taking over.
+    pub(crate) decided: bool,
+    pub(crate) demand: Demand,
+    pub(crate) service: ServiceTime,
+    pub(crate) health: Health,
+    pub(crate) resources: Resources,
+    pub(crate) peaks: NeedPeaks,
+    pub(crate) reversals: Reversals,
+    pub(crate) launch: LaunchWindow,
+    /// Slots in use.
+    pub(crate) busy: Ewma,
+    /// Refusals and missed deadlines per second.
+    pub(crate) lost: Ewma,
+    /// Workers that serve or start.
+    pub(crate) fleet: Ewma,
+    /// What each signal asked for when it was last measured.
+    pub(crate) held: Needs,
+    /// Policy time at which CPU and memory were last measured.
+    pub(crate) cpu_seen_ms: Option<u64>,
+    pub(crate) memory_seen_ms: Option<u64>,
+    /// Policy time since which nothing is measured.
+    pub(crate) blind_since_ms: Option<u64>,
+}
+
+impl Memory {
+    /// The target of the last decision; nothing before the live count was known. Until then no
+    /// target must be sent: it would be a guess about workers that may be serving.
+    #[must_use]
+    pub fn target(&self) -> Option<u32> {
+        self.target
+    }
+
+    /// This memory in the hands of a new supervisor: what was learned stays, the target is taken
+    /// from what runs, and nothing is retired for the hold of [`crate::Bounds::start_hold_s`].
+    #[must_use]
+    pub fn taken_over(mut self) -> Self {
+        self.began_ms = self.clock.now_ms();
+        self.target = None;
+        self.decided = false;
+        self
+    }
+
+    /// Takes in what an observation teaches.
+    pub(crate) fn learn(&mut self, policy: &Policy, observation: &Observation) {
+        let step_s = self.clock.step_s();
+        if let Some(work) = &observation.work
+            && clean(work.window_s) > 0.0
+        {
+            self.learn_work(observation, work);
+        }
+        if let Some(cpu) = &observation.cpu {
+            self.resources.observe_cpu(step_s, cpu);
+            self.cpu_seen_ms = Some(self.clock.now_ms());
+        }
+        if let Some(memory) = &observation.memory {
+            let busy = self.busy.value();
+            self.resources.observe_memory(step_s, memory, busy);
+            self.memory_seen_ms = Some(self.clock.now_ms());
+        }
+        if let Some(workers) = observation.workers {
+            let have = f64::from(workers.have());
+            self.fleet.add(have, share(step_s.max(0.1), FLEET_MEMORY_S));
+            self.target.get_or_insert(workers.have());
+        }
+        let per_day = match &policy.rule {
+            Rule::Tidepool(config) => config.reversals_per_day,
+            Rule::Threshold(_) => 0.0,
+        };
+        self.reversals.pass(step_s, &policy.bounds, per_day);
+    }
+
+    fn learn_work(&mut self, observation: &Observation, work: &WorkSample) {
+        let window_s = clean(work.window_s);
+        let now = (self.clock.now_ms(), self.service.mean_s());
+        self.health
+            .observe(work, now, observation.backlog, observation.workers);
+        if !self.health.stalled() {
+            self.service.observe(work);
+        }
+        self.demand
+            .observe(window_s, clean(work.arrivals) / window_s);
+        let busy = clean(work.busy_slot_s) / window_s;
+        self.busy.add(busy, share(window_s, BUSY_MEMORY_S));
+        let lost = (clean(work.refused) + clean(work.deadline_missed)) / window_s;
+        self.lost.add(lost, share(window_s, LOST_MEMORY_S));
+    }
+}

@@ -1,0 +1,132 @@
+//! What was measured about a pool. Only numbers; what was not measured is `None`, never zero.
+
+use serde::{Deserialize, Serialize};
+
+/// Everything that a decision sees of a pool. Counts are `f64` so that a fluid model can use them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Observation {
+    /// What happened since the decision before; `None` when no report has come since.
+    pub work: Option<WorkSample>,
+    /// What waits, by the newest report.
+    pub backlog: Option<Backlog>,
+    /// Seconds since the report that `work` and `backlog` come from; `None` before the first.
+    pub work_age_s: Option<f64>,
+    /// Workers by the newest report of the nodes; `None` before the first.
+    pub workers: Option<WorkerCounts>,
+    /// Seconds since the report that `workers`, `cpu` and `memory` come from.
+    pub workers_age_s: Option<f64>,
+    /// Measured 95th percentile of the time from launch to ready, in seconds.
+    pub startup_p95_s: Option<f64>,
+    /// CPU of the workers' own threads; `None` for handlers that have none.
+    pub cpu: Option<CpuSample>,
+    /// Memory of the workers, where it can be told apart.
+    pub memory: Option<MemorySample>,
+    /// Fullest node's memory in use over its limit, 0 to 1.
+    pub node_memory_share: Option<f64>,
+    /// What the learned hourly pattern expects, if there is one that is worth believing.
+    pub forecast: Option<ProfileForecast>,
+}
+
+/// Counts over a window. Requests end exactly once, so the counts of endings do not overlap
+/// except that `failed` is part of `completed`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct WorkSample {
+    /// Length of the window in seconds.
+    pub window_s: f64,
+    /// Requests that came, admitted or refused.
+    pub arrivals: f64,
+    /// Requests that got an answer from a handler, also a failed one.
+    pub completed: f64,
+    /// Requests refused for want of room.
+    pub refused: f64,
+    /// Requests whose deadline passed, waiting or running.
+    pub deadline_missed: f64,
+    /// Answers that were failures of the handler or of what it depends on.
+    pub failed: f64,
+    /// Requests given up by their caller.
+    pub cancelled: f64,
+    /// Slots given back, whatever the outcome.
+    pub released: f64,
+    /// Slot-seconds in use within the window.
+    pub busy_slot_s: f64,
+    /// 95th percentile of the waits for a slot that ended in the window, in seconds.
+    pub wait_p95_s: Option<f64>,
+    /// Mean time that a slot was held, in seconds.
+    pub service_mean_s: Option<f64>,
+    /// 95th percentile of the time that a slot was held, in seconds.
+    pub service_p95_s: Option<f64>,
+}
+
+/// Requests that wait for a slot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Backlog {
+    /// How many wait.
+    pub queued: f64,
+    /// Age of the oldest in seconds.
+    pub oldest_wait_s: f64,
+    /// Slots in use.
+    pub busy_slots: f64,
+}
+
+/// Workers by state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct WorkerCounts {
+    /// Serving.
+    pub ready: u32,
+    /// Loading their handler.
+    pub starting: u32,
+    /// Finishing what they have.
+    pub draining: u32,
+    /// Concurrent places in each; zero is taken as one.
+    pub slots_per_worker: u32,
+}
+
+impl WorkerCounts {
+    /// Workers that serve or soon will.
+    #[must_use]
+    pub fn have(&self) -> u32 {
+        self.ready.saturating_add(self.starting)
+    }
+
+    pub(crate) fn slots(&self) -> f64 {
+        f64::from(self.slots_per_worker.max(1))
+    }
+
+    pub(crate) fn ready_slots(&self) -> f64 {
+        f64::from(self.ready) * self.slots()
+    }
+}
+
+/// CPU time of the threads that belong to a pool's ready workers.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CpuSample {
+    /// Cores in use.
+    pub used_cores: f64,
+    /// Cores that one worker can use.
+    pub quota_cores_per_worker: f64,
+}
+
+/// Memory of a pool's workers.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MemorySample {
+    /// Bytes in use by all of them.
+    pub used_bytes: f64,
+    /// Bytes that one idle worker uses.
+    pub idle_bytes_per_worker: f64,
+    /// Bytes that one worker may use.
+    pub limit_bytes_per_worker: f64,
+}
+
+/// What the learned pattern expects one start-up time ahead, in requests per second. It is a floor:
+/// it may add workers early and never removes any.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProfileForecast {
+    /// Median rate.
+    pub median_rate: f64,
+    /// Rate at the quantile that the error budget calls for.
+    pub floor_rate: f64,
+}

@@ -1,0 +1,261 @@
+//! Each signal as workers needed. The formulae of the default rule, one function a signal.
+
+use crate::config::{Policy, TidepoolConfig};
+use crate::decision::{Direction, Needs};
+use crate::demand::{Outlook, Scale};
+use crate::ewma::clean;
+use crate::memory::Memory;
+use crate::observation::{Observation, WorkerCounts};
+
+/// Time that a request is taken to hold a slot before any was seen to.
+const SERVICE_S_ASSUMED: f64 = 0.05;
+/// Square-root staffing above which even a wait of nothing is met.
+const ROOT_STAFFING: f64 = 3.0;
+/// The wait objective is at least this share of the whole one.
+const WAIT_SHARE_MIN: f64 = 0.2;
+/// Losses per second that are not worth a worker.
+const LOST_MIN: f64 = 0.01;
+/// A signal that was measured once is held, and holds the pool, for this long.
+const HELD_S: f64 = 600.0;
+
+/// What the signals say of a pool.
+#[derive(Clone, Debug)]
+pub(crate) struct Assessment {
+    pub(crate) needs: Needs,
+    pub(crate) outlook: Option<Outlook>,
+    /// Start-up time in seconds that was reckoned with.
+    pub(crate) startup_s: f64,
+    /// How far ahead was looked, in seconds.
+    pub(crate) horizon_s: f64,
+    pub(crate) service_s: Option<f64>,
+    /// Whether the learned pattern asks for more than the last minutes do.
+    pub(crate) learned: bool,
+    /// Workers for the learned median.
+    pub(crate) median_need: Option<f64>,
+    /// Whether a signal that used to be measured is missing.
+    pub(crate) partial: bool,
+    pub(crate) infeasible: bool,
+}
+
+/// The numbers that several signals share.
+struct Terms<'a> {
+    config: &'a TidepoolConfig,
+    workers: WorkerCounts,
+    startup_s: f64,
+    service_s: f64,
+    wait_objective_s: f64,
+    outlook: Outlook,
+}
+
+impl Terms<'_> {
+    fn slots(&self) -> f64 {
+        self.workers.slots()
+    }
+
+    /// Free slots that keep all but a few requests from waiting longer than the objective: the
+    /// wait beyond t falls as exp(-free x t / service time), at any size of pool. A pool too small
+    /// for that needs no more than square-root staffing.
+    fn free_slots(&self, load: f64) -> f64 {
+        let tail = self.config.free_slot_factor * self.service_s / self.wait_objective_s;
+        tail.min(ROOT_STAFFING * load.max(0.0).sqrt())
+    }
+
+    /// Workers for `rate` requests per second with free slots and no margin for error.
+    fn workers_for(&self, rate: f64) -> f64 {
+        let load = clean(rate) * self.service_s;
+        (load + self.free_slots(load)) / self.slots()
+    }
+
+    /// Offered load in Erlangs when a worker launched now is ready, with a margin for the error of
+    /// the forecast.
+    fn slots_need(&self) -> f64 {
+        let load = self.outlook.rate * self.service_s;
+        let deviations = self.config.error_deviations * self.outlook.sigma;
+        let growth = deviations.min(self.config.margin_log_max).exp() - 1.0;
+        // The offset lets a small pool see its chance of growing; a pool that is as good as idle
+        // has none to be ready for.
+        let margin = ((load + 2.0 * self.slots()) * growth).min(load);
+        (load + margin + self.free_slots(load)) / self.slots()
+    }
+
+    /// The backlog that will be left when a worker launched now is ready, over its drain time. A
+    /// drain term, not steady concurrency: once it is gone the workers are not needed any more.
+    fn queue_need(&self, queued: f64) -> f64 {
+        let work_s = queued * self.service_s;
+        let ready_slots = self.workers.ready_slots();
+        if queued == 0.0 || work_s <= self.wait_objective_s * ready_slots {
+            return 0.0;
+        }
+        let load = self.outlook.fast * self.service_s;
+        // Those that start will have served for half of the time on average.
+        let starting_slots = f64::from(self.workers.starting) * self.slots();
+        let surplus = ready_slots + 0.5 * starting_slots - load;
+        let left_s = (work_s - surplus * self.startup_s).max(0.0);
+        let drain_s = (5.0 * self.wait_objective_s).clamp(1.0, 15.0);
+        (load + self.free_slots(load) + left_s / drain_s) / self.slots()
+    }
+
+    /// One worker more than there are while requests wait longer than the objective, once the last
+    /// addition has had time to show.
+    fn latency_need(&self, wait_s: f64, queued: f64, settled: bool) -> f64 {
+        if queued == 0.0 || wait_s <= self.wait_objective_s {
+            0.0
+        } else {
+            f64::from(self.workers.have()) + if settled { 1.0 } else { 0.0 }
+        }
+    }
+
+    /// Refusals and missed deadlines are demand that the slots in use do not show.
+    fn errors_need(&self, busy: f64, lost_rate: f64) -> f64 {
+        if lost_rate < LOST_MIN {
+            return 0.0;
+        }
+        let load = busy + lost_rate * self.service_s;
+        (load + self.free_slots(load)) / self.slots()
+    }
+}
+
+/// Turns what was measured and remembered into needs, and lets the experts learn.
+pub(crate) fn assess(
+    policy: &Policy,
+    config: &TidepoolConfig,
+    memory: &mut Memory,
+    observation: &Observation,
+) -> Assessment {
+    let bounds = &policy.bounds;
+    let startup_s = startup_s(policy, observation);
+    let horizon_s = 1.1 * startup_s + 1.0;
+    let workers = observation.workers.unwrap_or(WorkerCounts {
+        ready: memory.target.unwrap_or(0),
+        slots_per_worker: 1,
+        ..WorkerCounts::default()
+    });
+    let service_s = memory.service.mean_s();
+    let outlook = memory.demand.outlook(horizon_s, config.burst_deviations);
+    let service_p95_s = memory.service.p95_s().unwrap_or(0.0);
+    let slo_s = bounds.slo_s();
+    let terms = Terms {
+        config,
+        workers,
+        startup_s,
+        service_s: service_s.unwrap_or(SERVICE_S_ASSUMED),
+        wait_objective_s: (slo_s - service_p95_s).max(WAIT_SHARE_MIN * slo_s),
+        outlook: outlook.unwrap_or(Outlook {
+            rate: 0.0,
+            sigma: 0.0,
+            recent: 0.0,
+            fast: 0.0,
+        }),
+    };
+    let infeasible = service_p95_s > slo_s;
+    let mut needs = work_needs(&terms, memory, observation, infeasible);
+    if outlook.is_none() {
+        needs.slots = None;
+    }
+    let floor = observation
+        .forecast
+        .map(|f| terms.workers_for(f.floor_rate));
+    let learned = floor.is_some_and(|floor| needs.slots.is_none_or(|slots| floor > slots));
+    if learned {
+        needs.slots = floor;
+    }
+    let partial = resource_needs(&mut needs, memory, observation, workers.have());
+    memory.held = needs;
+    let offset = 2.0 * terms.slots() / terms.service_s;
+    memory
+        .demand
+        .score(memory.clock.now_ms(), horizon_s, Scale { offset });
+    Assessment {
+        needs,
+        outlook,
+        startup_s,
+        horizon_s,
+        service_s,
+        learned,
+        median_need: observation
+            .forecast
+            .map(|f| terms.workers_for(f.median_rate)),
+        partial,
+        infeasible,
+    }
+}
+
+/// The measured start-up time, or the assumed one, in seconds.
+pub(crate) fn startup_s(policy: &Policy, observation: &Observation) -> f64 {
+    observation
+        .startup_p95_s
+        .filter(|s| s.is_finite() && *s >= 0.0)
+        .unwrap_or(policy.bounds.startup_s_assumed)
+        .min(86_400.0)
+}
+
+/// Whether the last growth has had time to show.
+pub(crate) fn settled(memory: &Memory, workers: &WorkerCounts, startup_s: f64) -> bool {
+    let grew_ms = memory
+        .reversals
+        .last()
+        .filter(|change| change.direction == Direction::Up)
+        .map(|change| change.at_ms);
+    let quiet = |at_ms| memory.clock.seconds_since(at_ms) > 1.1 * startup_s + 2.0;
+    workers.starting == 0 && grew_ms.is_none_or(quiet)
+}
+
+fn work_needs(
+    terms: &Terms<'_>,
+    memory: &Memory,
+    observation: &Observation,
+    infeasible: bool,
+) -> Needs {
+    let settled = settled(memory, &terms.workers, terms.startup_s);
+    let waited_s = observation.work.as_ref().and_then(|work| work.wait_p95_s);
+    let (queue, latency) = match observation.backlog {
+        Some(backlog) => {
+            let queued = clean(backlog.queued);
+            let wait_s = clean(backlog.oldest_wait_s).max(clean(waited_s.unwrap_or(0.0)));
+            (
+                Some(terms.queue_need(queued)),
+                Some(terms.latency_need(wait_s, queued, settled)),
+            )
+        }
+        None => (memory.held.queue, memory.held.latency),
+    };
+    let lost = memory.lost.get();
+    Needs {
+        slots: Some(terms.slots_need()),
+        queue,
+        // An objective shorter than the work itself cannot be met by any size of pool.
+        latency: latency.filter(|_| !infeasible),
+        errors: lost.map(|rate| terms.errors_need(memory.busy.value(), rate)),
+        ..Needs::default()
+    }
+}
+
+/// Fills in CPU and memory; tells whether one of them used to be measured and is missing.
+fn resource_needs(
+    needs: &mut Needs,
+    memory: &Memory,
+    observation: &Observation,
+    have: u32,
+) -> bool {
+    let lately = |seen_ms: Option<u64>| {
+        seen_ms.is_some_and(|at_ms| memory.clock.seconds_since(at_ms) < HELD_S)
+    };
+    let mut partial = false;
+    match &observation.cpu {
+        Some(cpu) => needs.cpu = memory.resources.cpu_need(cpu),
+        None if lately(memory.cpu_seen_ms) => {
+            needs.cpu = memory.held.cpu;
+            partial = true;
+        }
+        None => {}
+    }
+    match &observation.memory {
+        Some(sample) => needs.memory = memory.resources.memory_need(sample, have),
+        None if lately(memory.memory_seen_ms) => {
+            needs.memory = memory.held.memory;
+            partial = true;
+        }
+        None => {}
+    }
+    partial
+}

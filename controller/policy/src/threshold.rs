@@ -1,0 +1,56 @@
+//! The plain rule: mean slot utilisation with a step at two thresholds.
+
+use crate::config::{Policy, ThresholdConfig};
+use crate::decision::{Needs, Reason, SCORE_ENOUGH, Signal, score, whole};
+use crate::memory::Memory;
+use crate::observation::Observation;
+use crate::signals::{settled, startup_s};
+use crate::tidepool::{Appraisal, Retirement, have};
+
+/// Appraises a pool. Its score is the utilisation of the slots that serve or start.
+pub(crate) fn appraise(
+    policy: &Policy,
+    config: &ThresholdConfig,
+    memory: &Memory,
+    observation: &Observation,
+) -> Appraisal {
+    let startup_s = startup_s(policy, observation);
+    let workers = observation.workers.unwrap_or_default();
+    let need = memory
+        .busy
+        .get()
+        .map(|busy| busy / (SCORE_ENOUGH * workers.slots()));
+    let score = need.map(|need| score(need, have(memory, observation)));
+    let target = memory.target.unwrap_or(0);
+    let high = score.is_some_and(|score| score > config.high);
+    let low = score.is_some_and(|score| score < config.low);
+    let step_up = high && settled(memory, &workers, startup_s);
+    Appraisal {
+        needs: Needs {
+            slots: need,
+            ..Needs::default()
+        },
+        winner: need.map(|_| Signal::Slots),
+        raw_need: need,
+        score,
+        grow_to: if step_up {
+            target.saturating_add(config.step)
+        } else {
+            0
+        },
+        learned: false,
+        median_to: None,
+        retirement: low.then(|| Retirement {
+            to: target.saturating_sub(config.step),
+            reason: Reason::Idle,
+            quiet_s: None,
+            stepped: need.is_some_and(|n| whole(n) < target.saturating_sub(config.step)),
+        }),
+        partial: false,
+        observed_rate: None,
+        forecast: None,
+        service_s: memory.service.mean_s(),
+        startup_s,
+        infeasible: false,
+    }
+}
