@@ -1,5 +1,7 @@
 //! Bodies of requests and answers: JSON or MessagePack, decoded once, where they are used.
 
+use std::io::Cursor;
+
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -219,16 +221,18 @@ fn decode_msgpack<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
     }
 }
 
-type MsgPackDeserializer<'a> = rmp_serde::Deserializer<rmp_serde::decode::ReadRefReader<'a, [u8]>>;
+type MsgPackDeserializer<'a> =
+    rmp_serde::Deserializer<rmp_serde::decode::ReadReader<Cursor<&'a [u8]>>>;
 
+/// Reads through a cursor, because the reader of borrowed slices does not tell how far it got.
 fn msgpack_deserializer(bytes: &[u8]) -> MsgPackDeserializer<'_> {
-    let mut deserializer = rmp_serde::Deserializer::from_read_ref(bytes);
+    let mut deserializer = rmp_serde::Deserializer::new(Cursor::new(bytes));
     deserializer.set_max_depth(DEPTH_MAX);
     deserializer
 }
 
 fn reject_trailing(read: &MsgPackDeserializer<'_>, all: &[u8]) -> Result<(), String> {
-    match read.get_ref().len() {
+    match (all.len() as u64).saturating_sub(read.position()) {
         0 => Ok(()),
         left => Err(format!(
             "{left} of {} bytes left after the value",
