@@ -7,14 +7,15 @@ mod exit;
 mod serve;
 #[allow(dead_code, reason = "the composition reads the rest")]
 mod settings;
+mod terminal;
 mod version;
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::cli::{Cli, Command, GlobalArgs};
+use crate::cli::{Cli, Command, GlobalArgs, Output};
+use crate::client::Call;
 use crate::exit::Exit;
 use crate::settings::Loaded;
 
@@ -26,32 +27,31 @@ fn main() -> ExitCode {
     match command.unwrap_or(Command::Serve) {
         Command::Serve => serve(&global),
         Command::Config(command) => config_command::run(&global, &command),
-        Command::Version => client::report(print_version(&global)),
-        Command::Events(args) => client::run(&global, client::Call::Events(args)),
-        Command::Explain { pool } => client::run(&global, client::Call::Explain(pool)),
-        Command::Pools => client::run(&global, client::Call::Pools),
-        Command::Workers => client::run(&global, client::Call::Workers),
-        Command::Drain { id } => client::run(&global, client::Call::Drain(id)),
-        Command::Health => client::run(&global, client::Call::Health),
+        Command::Version => Exit::of(print_version(&global)),
+        Command::Events(args) => client::run(&global, &Call::Events(args)),
+        Command::Explain { pool } => client::run(&global, &Call::Explain(pool)),
+        Command::Pools => client::run(&global, &Call::Pools),
+        Command::Workers => client::run(&global, &Call::Workers),
+        Command::Drain { id } => client::run(&global, &Call::Drain(id)),
+        Command::Health => client::run(&global, &Call::Health),
     }
     .into()
 }
 
 fn serve(global: &GlobalArgs) -> Exit {
     match settings::load(&global.serving(std::env::vars_os().collect())) {
-        Ok(Loaded { settings, .. }) => client::report(serve::run(settings)),
+        Ok(Loaded { settings, .. }) => Exit::of(serve::run(settings)),
         Err(invalid) => config_command::refuse(&invalid),
     }
 }
 
 fn print_version(global: &GlobalArgs) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
     let (version, commit) = (version::VERSION, version::COMMIT);
-    if global.output == cli::Output::Text {
-        writeln!(out, "tidepool {version} ({commit})")?;
+    let mut printer = terminal::stdout(global.output);
+    if global.output == Output::Text {
+        printer.line(&format!("tidepool {version} ({commit})"))?;
     } else {
-        let version = serde_json::json!({ "version": version, "commit": commit });
-        writeln!(out, "{version}")?;
+        printer.json(&serde_json::json!({ "version": version, "commit": commit }))?;
     }
     Ok(())
 }

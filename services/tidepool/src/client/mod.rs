@@ -1,23 +1,159 @@
-//! Placeholder.
-use crate::cli::*;
+//! Commands that ask or order a running process, over its operator API.
+
+mod events;
+mod operator;
+mod sse;
+mod views;
+
+use std::io::Write;
+
+use anyhow::Context;
+use jiff::tz::TimeZone;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::cli::{EventsArgs, GlobalArgs, Output};
+use crate::config_command::refuse;
 use crate::exit::Exit;
+use crate::settings;
+use crate::terminal::{Printer, stdout};
+use operator::{CallError, Operator};
+
+/// What to ask or order.
+#[derive(Debug)]
 pub(crate) enum Call {
+    /// What happened.
     Events(EventsArgs),
+    /// Why a pool, or every pool, has the size it has.
     Explain(Option<String>),
+    /// The pools.
     Pools,
+    /// The workers.
     Workers,
+    /// Drain this worker.
     Drain(String),
+    /// Whether the process is ready.
     Health,
 }
-pub(crate) fn run(_g: &GlobalArgs, _c: Call) -> Exit {
-    Exit::Ok
-}
-pub(crate) fn report(result: anyhow::Result<()>) -> Exit {
-    match result {
-        Ok(()) => Exit::Ok,
-        Err(e) => {
-            eprintln!("tidepool: {e:#}");
-            Exit::Failure
-        }
+
+/// Calls the process that command line and configuration name.
+pub(crate) fn run(global: &GlobalArgs, call: &Call) -> Exit {
+    let inputs = global.calling(std::env::vars_os().collect());
+    match settings::load(&inputs) {
+        Ok(loaded) => Exit::of(call_with(global, call, &loaded.settings)),
+        Err(invalid) => refuse(&invalid),
     }
+}
+
+fn call_with(
+    global: &GlobalArgs,
+    call: &Call,
+    settings: &settings::Settings,
+) -> anyhow::Result<()> {
+    let operator = Operator::new(global.operator_addr.as_deref(), settings)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let mut printer = stdout(global.output);
+    runtime.block_on(perform(&operator, call, &mut printer))
+}
+
+async fn perform<W: Write>(
+    operator: &Operator,
+    call: &Call,
+    printer: &mut Printer<W>,
+) -> anyhow::Result<()> {
+    let zone = TimeZone::system();
+    match call {
+        Call::Events(args) if args.follow => events::follow(operator, args, printer).await,
+        Call::Events(args) => events::list(operator, args, printer).await,
+        Call::Explain(pool) => explain(operator, pool.as_deref(), &zone, printer).await,
+        Call::Pools => {
+            let items = items(operator, "pools").await?;
+            print_items(operator, &items, printer, |pools, p| {
+                views::pools(pools, &zone, p)
+            })
+        }
+        Call::Workers => {
+            let items = items(operator, "workers").await?;
+            print_items(operator, &items, printer, |workers, p| {
+                views::workers(workers, &zone, p)
+            })
+        }
+        Call::Drain(id) => drain(operator, id, printer).await,
+        Call::Health => health(operator, printer).await,
+    }
+}
+
+/// The items of a collection: the answer itself, or its member of that name.
+async fn items(operator: &Operator, collection: &str) -> Result<Vec<Value>, CallError> {
+    match operator.get(&["v1", collection], &[]).await? {
+        Value::Array(items) => Ok(items),
+        Value::Object(mut object) => match object.remove(collection) {
+            Some(Value::Array(items)) => Ok(items),
+            _ => Err(operator.foreign()),
+        },
+        _ => Err(operator.foreign()),
+    }
+}
+
+fn print_items<W: Write, T: DeserializeOwned>(
+    operator: &Operator,
+    items: &[Value],
+    printer: &mut Printer<W>,
+    print: impl FnOnce(&[T], &mut Printer<W>) -> std::io::Result<()>,
+) -> anyhow::Result<()> {
+    if printer.form != Output::Text {
+        return Ok(printer.json_items(items)?);
+    }
+    let typed: Result<Vec<T>, _> = items.iter().map(T::deserialize).collect();
+    Ok(print(&typed.map_err(|_| operator.foreign())?, printer)?)
+}
+
+async fn explain<W: Write>(
+    operator: &Operator,
+    pool: Option<&str>,
+    zone: &TimeZone,
+    printer: &mut Printer<W>,
+) -> anyhow::Result<()> {
+    if let Some(pool) = pool {
+        let answer = operator.get(&["v1", "pools", pool, "explain"], &[]).await?;
+        if printer.form != Output::Text {
+            return Ok(printer.json(&answer)?);
+        }
+        let explanation = serde_json::from_value(answer).map_err(|_| operator.foreign())?;
+        return Ok(views::explanation(&explanation, zone, printer)?);
+    }
+    let mut answers = Vec::new();
+    for item in items(operator, "pools").await? {
+        let pool = item["pool"].as_str().ok_or_else(|| operator.foreign())?;
+        answers.push(operator.get(&["v1", "pools", pool, "explain"], &[]).await?);
+    }
+    print_items(operator, &answers, printer, |explanations, p| {
+        explanations
+            .iter()
+            .try_for_each(|explanation| views::explanation(explanation, zone, p))
+    })
+}
+
+async fn drain<W: Write>(
+    operator: &Operator,
+    id: &str,
+    printer: &mut Printer<W>,
+) -> anyhow::Result<()> {
+    let answer = operator.post(&["v1", "workers", id, "drain"]).await?;
+    if printer.form != Output::Text {
+        return Ok(printer.json(&answer)?);
+    }
+    let promise = "is draining: it finishes what it has and gets nothing new";
+    Ok(printer.line(&format!("{} {promise}", crate::terminal::harmless(id)))?)
+}
+
+async fn health<W: Write>(operator: &Operator, printer: &mut Printer<W>) -> anyhow::Result<()> {
+    operator.probe("readyz").await.context("not ready")?;
+    if printer.form != Output::Text {
+        return Ok(printer.json(&serde_json::json!({ "ready": true }))?);
+    }
+    Ok(printer.line("ready")?)
 }

@@ -115,7 +115,7 @@ fn unmergeable(error: &config::ConfigError) -> Fault {
 }
 
 fn read_file(asked_for: Option<&Path>) -> Result<Option<(PathBuf, String)>, Fault> {
-    let path = asked_for.unwrap_or(Path::new(FILE_DEFAULT));
+    let path = asked_for.unwrap_or_else(|| Path::new(FILE_DEFAULT));
     match read_text(path, FILE_BYTES_MAX) {
         Ok(text) => Ok(Some((path.to_owned(), text))),
         Err(error) if asked_for.is_none() && error.kind() == std::io::ErrorKind::NotFound => {

@@ -280,25 +280,30 @@ pub(crate) fn nearest(path: &str, known: &[String]) -> Option<String> {
     let pool = path
         .strip_prefix("pools.")
         .and_then(|rest| rest.split('.').next());
-    let flat = |key: &str| key.replace('.', "_");
-    let wanted = flat(path);
-    let parent = path.rsplit_once('.').map_or("", |(parent, _)| parent);
-    let sibling_bonus = |key: &str| {
-        let is_sibling = key.rsplit_once('.').map_or("", |(parent, _)| parent) == parent;
-        if is_sibling { 0.1 } else { 0.0 }
-    };
     known
         .iter()
-        .map(|key| match pool {
-            Some(pool) => key.replace(ANY_NAME, pool),
-            None => key.clone(),
-        })
-        .map(|key| {
-            let likeness = strsim::normalized_damerau_levenshtein(&wanted, &flat(&key));
-            (likeness + sibling_bonus(&key), key)
-        })
+        .map(|key| key.replace(ANY_NAME, pool.unwrap_or(ANY_NAME)))
+        .map(|key| (likeness(path, &key), key))
         .max_by(|(a, _), (b, _)| a.total_cmp(b))
         .map(|(_, key)| key)
+}
+
+/// How likely it is that `key` was meant by `path`.
+fn likeness(path: &str, key: &str) -> f64 {
+    let flat = |key: &str| key.replace('.', "_").to_lowercase();
+    let parent = |key: &str| key.rsplit_once('.').map(|(parent, _)| parent.to_owned());
+    let spelling = strsim::normalized_damerau_levenshtein(&flat(path), &flat(key));
+    let same_section = if parent(path) == parent(key) {
+        0.1
+    } else {
+        0.0
+    };
+    let unit_forgotten = if key.starts_with(&format!("{path}_")) {
+        0.1
+    } else {
+        0.0
+    };
+    spelling + same_section + unit_forgotten
 }
 
 #[cfg(test)]
@@ -345,12 +350,7 @@ mod tests {
             ("api_addr", "http.api_addr"),
             ("HTTP", "http"),
         ] {
-            let typed = typed.to_owned();
-            assert_eq!(
-                nearest(&typed.to_lowercase(), &known()).as_deref(),
-                Some(meant),
-                "{typed}"
-            );
+            assert_eq!(nearest(typed, &known()).as_deref(), Some(meant), "{typed}");
         }
     }
 

@@ -1,0 +1,340 @@
+//! Calls the operator API of a running process.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use reqwest::header::ACCEPT;
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
+use serde_json::Value;
+
+use crate::settings::{Secret, Settings};
+use crate::terminal::harmless;
+
+/// Longest wait for a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Longest wait for a whole answer that ends.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+/// Largest answer, in bytes.
+const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Why a call gave no answer to show.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CallError {
+    /// The address cannot be called.
+    #[error("'{address}' cannot be called: {problem}")]
+    Address {
+        /// As it was given.
+        address: String,
+        /// What is wrong with it, and what would do.
+        problem: String,
+    },
+    /// There is nobody.
+    #[error("nothing listens on {0}: is tidepool running? start it with `tidepool`")]
+    NobodyThere(String),
+    /// The connection failed or broke.
+    #[error("{address} does not answer: {cause}")]
+    Unreachable {
+        /// Who was called.
+        address: String,
+        /// What happened.
+        cause: String,
+    },
+    /// The token is missing or wrong.
+    #[error(
+        "{address} wants the operator token{refused}: set TIDEPOOL_HTTP__OPERATOR_TOKEN or \
+         http.operator_token_file"
+    )]
+    Unauthorized {
+        /// Who was called.
+        address: String,
+        /// What it said of the token that was sent, if one was.
+        refused: &'static str,
+    },
+    /// It answered with a problem.
+    #[error("{detail} (HTTP {status})")]
+    Problem {
+        /// Its status.
+        status: StatusCode,
+        /// What it said.
+        detail: String,
+    },
+    /// It answered with something else.
+    #[error("{address} answers, but not as tidepool does: is that its operator address?")]
+    Foreign {
+        /// Who was called.
+        address: String,
+    },
+}
+
+impl CallError {
+    /// Whether trying again later may help.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Self::NobodyThere(_) | Self::Unreachable { .. } => true,
+            Self::Problem { status, .. } => {
+                status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS
+            }
+            Self::Address { .. } | Self::Unauthorized { .. } | Self::Foreign { .. } => false,
+        }
+    }
+}
+
+/// The operator API of one process.
+pub(crate) struct Operator {
+    http: reqwest::Client,
+    base: Url,
+    token: Option<Secret>,
+}
+
+impl Operator {
+    /// The process that the command line or else the configuration names.
+    ///
+    /// # Errors
+    /// When the address cannot be called.
+    pub(crate) fn new(address: Option<&str>, settings: &Settings) -> Result<Self, CallError> {
+        let base = match address {
+            Some(address) => base_url(address)?,
+            None => base_url(&callable(settings.http.operator_addr)?)?,
+        };
+        // Operators are called directly: a proxy of the environment is meant for the internet.
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .build()
+            .map_err(|error| CallError::Address {
+                address: base.to_string(),
+                problem: chain(&error),
+            })?;
+        Ok(Self {
+            http,
+            base,
+            token: settings.http.operator_token.clone(),
+        })
+    }
+
+    /// Gets a document.
+    ///
+    /// # Errors
+    /// When there is no answer, or another one than a document.
+    pub(crate) async fn get(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+    ) -> Result<Value, CallError> {
+        let request = self.request(Method::GET, path).query(query);
+        self.document(request.timeout(ANSWER_TIMEOUT)).await
+    }
+
+    /// Gives an order.
+    ///
+    /// # Errors
+    /// When there is no answer, or the order is refused.
+    pub(crate) async fn post(&self, path: &[&str]) -> Result<Value, CallError> {
+        let request = self.request(Method::POST, path);
+        self.document(request.timeout(ANSWER_TIMEOUT)).await
+    }
+
+    /// Asks a question whose answer is a status.
+    ///
+    /// # Errors
+    /// When there is no answer, or it is a refusal.
+    pub(crate) async fn probe(&self, path: &str) -> Result<(), CallError> {
+        let request = self.request(Method::GET, &[path]);
+        self.send(request.timeout(ANSWER_TIMEOUT)).await.map(drop)
+    }
+
+    /// Opens a stream of server-sent events, which lasts.
+    ///
+    /// # Errors
+    /// When there is no answer, or another one than a stream.
+    pub(crate) async fn stream(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+        last_event_id: Option<&str>,
+    ) -> Result<Response, CallError> {
+        let mut request = self.request(Method::GET, path).query(query);
+        request = request.header(ACCEPT, "text/event-stream");
+        if let Some(id) = last_event_id {
+            request = request.header("Last-Event-ID", id);
+        }
+        self.send(request).await
+    }
+
+    /// What went wrong while a body was read.
+    pub(crate) fn broken(&self, error: &reqwest::Error) -> CallError {
+        let address = self.address();
+        if error.is_connect() && chain(error).contains("refused") {
+            CallError::NobodyThere(address)
+        } else {
+            let cause = if error.is_timeout() {
+                "it took too long".to_owned()
+            } else {
+                chain(error)
+            };
+            CallError::Unreachable { address, cause }
+        }
+    }
+
+    fn address(&self) -> String {
+        let host = self.base.host_str().unwrap_or_default();
+        let port = self.base.port_or_known_default().unwrap_or_default();
+        format!("{host}:{port}")
+    }
+
+    fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {
+        let mut url = self.base.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(path);
+        }
+        let request = self.http.request(method, url);
+        match &self.token {
+            Some(token) => request.bearer_auth(token.expose()),
+            None => request,
+        }
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Response, CallError> {
+        let response = request.send().await.map_err(|error| self.broken(&error))?;
+        let status = response.status();
+        if status.is_success() {
+            Ok(response)
+        } else if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            let refused = if self.token.is_some() {
+                " and refuses the one it got"
+            } else {
+                ""
+            };
+            Err(CallError::Unauthorized {
+                address: self.address(),
+                refused,
+            })
+        } else {
+            let body = self.body(response).await?;
+            Err(self.problem(status, &body))
+        }
+    }
+
+    async fn document(&self, request: RequestBuilder) -> Result<Value, CallError> {
+        let response = self.send(request).await?;
+        let body = self.body(response).await?;
+        if body.is_empty() {
+            return Ok(Value::Null);
+        }
+        serde_json::from_slice(&body).map_err(|_| self.foreign())
+    }
+
+    /// Whoever answers, it is not a Tidepool that this program understands.
+    pub(crate) fn foreign(&self) -> CallError {
+        let address = self.address();
+        CallError::Foreign { address }
+    }
+
+    async fn body(&self, mut response: Response) -> Result<Vec<u8>, CallError> {
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|e| self.broken(&e))? {
+            body.extend_from_slice(&chunk);
+            if body.len() > ANSWER_BYTES_MAX {
+                return Err(self.foreign());
+            }
+        }
+        Ok(body)
+    }
+
+    fn problem(&self, status: StatusCode, body: &[u8]) -> CallError {
+        let problem: Value = serde_json::from_slice(body).unwrap_or_default();
+        let said = ["detail", "title"]
+            .iter()
+            .find_map(|key| problem[key].as_str());
+        match said {
+            Some(detail) => CallError::Problem {
+                status,
+                detail: harmless(detail),
+            },
+            // A proxy in between may say so in its own words.
+            None if status.is_server_error() => CallError::Problem {
+                status,
+                detail: format!("{} cannot answer now", self.address()),
+            },
+            None => self.foreign(),
+        }
+    }
+}
+
+/// An error with its causes, which `reqwest` keeps out of its own message.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    // Chains are short; the bound only keeps a cyclic one from hanging.
+    for _ in 0..8 {
+        let Some(inner) = cause else { break };
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    harmless(&text)
+}
+
+/// Where to call a process that listens on `addr`.
+fn callable(addr: SocketAddr) -> Result<String, CallError> {
+    let ip = match addr.ip() {
+        ip if !ip.is_unspecified() => ip,
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+    };
+    match addr.port() {
+        0 => Err(CallError::Address {
+            address: addr.to_string(),
+            problem: "port 0 means any free port; name the one that tidepool printed as it \
+                      started, with --operator-addr"
+                .to_owned(),
+        }),
+        port => Ok(SocketAddr::new(ip, port).to_string()),
+    }
+}
+
+fn base_url(address: &str) -> Result<Url, CallError> {
+    let text = if address.contains("://") {
+        address.to_owned()
+    } else {
+        format!("http://{address}")
+    };
+    let bad = |problem: &str| CallError::Address {
+        address: address.to_owned(),
+        problem: problem.to_owned(),
+    };
+    match Url::parse(&text) {
+        Ok(url) if url.scheme() == "http" && url.has_host() => Ok(url),
+        Ok(url) if url.scheme() == "https" => {
+            Err(bad("this client speaks plain HTTP; call it where TLS ends"))
+        }
+        _ => Err(bad("it must be HOST:PORT, such as 127.0.0.1:8701")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_become_urls() {
+        for (address, url) in [
+            ("127.0.0.1:8701", "http://127.0.0.1:8701/"),
+            ("[::1]:8701", "http://[::1]:8701/"),
+            ("http://tide.example/ops", "http://tide.example/ops"),
+        ] {
+            assert_eq!(base_url(address).unwrap().as_str(), url);
+        }
+        for address in ["", "https://h:1", "ftp://h", "a b"] {
+            assert!(base_url(address).is_err(), "{address}");
+        }
+    }
+
+    #[test]
+    fn an_address_to_bind_becomes_one_to_call() {
+        let called = |addr: &str| callable(addr.parse().unwrap());
+        assert_eq!(called("0.0.0.0:8701").unwrap(), "127.0.0.1:8701");
+        assert_eq!(called("[::]:8701").unwrap(), "[::1]:8701");
+        assert_eq!(called("10.0.0.5:1").unwrap(), "10.0.0.5:1");
+        assert!(called("127.0.0.1:0").is_err());
+    }
+}
