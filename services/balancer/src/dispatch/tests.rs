@@ -1,0 +1,298 @@
+use proptest::prelude::*;
+
+use super::*;
+
+type TestDispatch = Dispatch<&'static str, u32>;
+
+fn limits() -> QueueLimits {
+    QueueLimits {
+        len_max: 4,
+        bytes_max: 100,
+    }
+}
+
+fn ask(now: Instant) -> Ask {
+    let deadline = Deadline::from_now(now, Duration::from_secs(10));
+    Ask {
+        priority: Priority::default(),
+        bytes: 10,
+        deadline,
+        session: None,
+    }
+}
+
+fn slot(admission: Admission<&'static str>) -> (SeatKey, &'static str) {
+    match admission {
+        Admission::Slot(key, payload) => (key, payload),
+        other => panic!("expected a slot, got {other:?}"),
+    }
+}
+
+fn refusal(admission: Admission<&'static str>) -> RefusalReason {
+    match admission {
+        Admission::Refused(refusal) => refusal.reason,
+        other => panic!("expected a refusal, got {other:?}"),
+    }
+}
+
+#[test]
+fn spreads_requests_round_robin_over_seats() {
+    let now = Instant::now();
+    let mut dispatch = TestDispatch::new(limits(), now);
+    for name in ["a", "b"] {
+        dispatch.join(name, 1);
+    }
+    for expected in ["a", "b", "a", "b"] {
+        let (key, name) = slot(dispatch.admit(&ask(now), now, || 0));
+        assert_eq!(name, expected);
+        dispatch.release(key, Duration::ZERO, now);
+    }
+}
+
+#[test]
+fn queues_when_no_slot_is_free_and_hands_over_the_next_one() {
+    let now = Instant::now();
+    let mut dispatch = TestDispatch::new(limits(), now);
+    dispatch.join("a", 1);
+    let (key, _) = slot(dispatch.admit(&ask(now), now, || 0));
+    assert!(matches!(
+        dispatch.admit(&ask(now), now, || 7),
+        Admission::Queued(_)
+    ));
+    let later = now + Duration::from_millis(5);
+    match dispatch.release(key, Duration::from_millis(5), later) {
+        Released::Next(next) => assert_eq!(next.token, 7),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!((dispatch.busy_slots(), dispatch.queued()), (1, 0));
+    let waits = dispatch.take_window(later).wait;
+    assert_eq!(waits.quantile(1.0).unwrap().as_millis(), 5);
+}
+
+#[test]
+fn sheds_when_queue_is_full_by_count_and_by_bytes() {
+    let now = Instant::now();
+    let mut dispatch = TestDispatch::new(limits(), now);
+    let large = Ask {
+        bytes: 91,
+        ..ask(now)
+    };
+    dispatch.admit(&ask(now), now, || 0);
+    assert_eq!(
+        refusal(dispatch.admit(&large, now, || 0)),
+        RefusalReason::QueueBytesFull
+    );
+    (0..3).for_each(|_| drop(dispatch.admit(&ask(now), now, || 0)));
+    assert!(dispatch.refuses_all().is_some());
+    assert_eq!(
+        refusal(dispatch.admit(&ask(now), now, || 0)),
+        RefusalReason::QueueFull
+    );
+}
+
+#[test]
+fn refuses_early_what_would_miss_its_deadline() {
+    let now = Instant::now();
+    let mut dispatch = TestDispatch::new(limits(), now);
+    dispatch.join("a", 1);
+    let (key, _) = slot(dispatch.admit(&ask(now), now, || 0));
+    dispatch.release(key, Duration::from_secs(4), now);
+    slot(dispatch.admit(&ask(now), now, || 0));
+    dispatch.admit(&ask(now), now, || 0);
+    dispatch.admit(&ask(now), now, || 0);
+    assert_eq!(
+        refusal(dispatch.admit(&ask(now), now, || 0)),
+        RefusalReason::WouldMissDeadline
+    );
+}
+
+#[test]
+fn late_waiters_get_no_slot() {
+    let now = Instant::now();
+    let mut dispatch = TestDispatch::new(limits(), now);
+    dispatch.admit(&ask(now), now, || 1);
+    dispatch.join("a", 1);
+    let late = now + Duration::from_secs(11);
+    assert!(dispatch.next_handover(late).is_none());
+    assert_eq!((dispatch.busy_slots(), dispatch.queued()), (0, 0));
+    slot(dispatch.admit(&ask(late), late, || 2));
+}
+
+#[test]
+fn a_leaving_seat_gets_nothing_new_and_says_when_it_is_idle() {
+    let now = Instant::now();
+    let mut dispatch = TestDispatch::new(limits(), now);
+    let key = dispatch.join("a", 2);
+    let (held, _) = slot(dispatch.admit(&ask(now), now, || 0));
+    dispatch.leave(key);
+    assert_eq!((dispatch.ready_slots(), dispatch.busy_slots()), (0, 1));
+    assert!(matches!(
+        dispatch.admit(&ask(now), now, || 1),
+        Admission::Queued(_)
+    ));
+    assert!(matches!(
+        dispatch.release(held, Duration::ZERO, now),
+        Released::SeatIdle("a")
+    ));
+    assert!(dispatch.seats_of(|_| true).is_empty());
+}
+
+#[test]
+fn a_session_stays_with_its_seat_while_that_has_room() {
+    let now = Instant::now();
+    let mut dispatch = TestDispatch::new(limits(), now);
+    for name in ["a", "b", "c", "d"] {
+        dispatch.join(name, 1);
+    }
+    let of_session = |session| Ask {
+        session: Some(session),
+        ..ask(now)
+    };
+    for session in 0..20 {
+        let (key, home) = slot(dispatch.admit(&of_session(session), now, || 0));
+        let (other, away) = slot(dispatch.admit(&of_session(session), now, || 0));
+        assert_ne!(home, away, "the seat was full");
+        dispatch.release(key, Duration::ZERO, now);
+        dispatch.release(other, Duration::ZERO, now);
+        let (key, again) = slot(dispatch.admit(&of_session(session), now, || 0));
+        assert_eq!(home, again);
+        dispatch.release(key, Duration::ZERO, now);
+    }
+}
+
+#[test]
+fn integrates_slots_in_use_over_time() {
+    let now = Instant::now();
+    let mut dispatch = TestDispatch::new(limits(), now);
+    dispatch.join("a", 4);
+    let (first, _) = slot(dispatch.admit(&ask(now), now, || 0));
+    slot(dispatch.admit(&ask(now), now, || 0));
+    let later = now + Duration::from_secs(1);
+    dispatch.release(first, Duration::from_secs(1), later);
+    let window = dispatch.take_window(later + Duration::from_secs(1));
+    assert!(
+        (window.busy_slot_s - 3.0).abs() < 1e-9,
+        "{}",
+        window.busy_slot_s
+    );
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Join(u32),
+    Leave(usize),
+    Admit { session: Option<u64>, urgency: u8 },
+    Release(usize),
+    Cancel(usize),
+    Wait(u64),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        1 => (1_u32..4).prop_map(Step::Join),
+        1 => any::<usize>().prop_map(Step::Leave),
+        8 => (prop::option::of(0_u64..5), 0_u8..8)
+            .prop_map(|(session, urgency)| Step::Admit { session, urgency }),
+        6 => any::<usize>().prop_map(Step::Release),
+        1 => any::<usize>().prop_map(Step::Cancel),
+        1 => (0_u64..4_000).prop_map(Step::Wait),
+    ];
+    prop::collection::vec(step, 0..200)
+}
+
+/// What a test believes about the dispatch, kept by the answers it got.
+#[derive(Default)]
+struct Believed {
+    seats: BTreeMap<SeatKey, (u32, bool)>,
+    held: Vec<SeatKey>,
+    waiting: Vec<(u32, WaiterKey)>,
+    ended: std::collections::HashSet<u32>,
+}
+
+impl Believed {
+    fn handed_over(&mut self, handover: &Handover<&'static str, u32>) {
+        self.held.push(handover.seat);
+        let at = self
+            .waiting
+            .iter()
+            .position(|(token, _)| *token == handover.token);
+        let (token, _) = self
+            .waiting
+            .remove(at.expect("only waiters are handed slots"));
+        assert!(self.ended.insert(token), "a request is served once");
+    }
+
+    fn check(&self, dispatch: &TestDispatch) {
+        assert_eq!(dispatch.busy_slots() as usize, self.held.len());
+        assert!(dispatch.queued() <= limits().len_max);
+        for (key, (slots, _)) in &self.seats {
+            assert!(self.held.iter().filter(|k| *k == key).count() <= *slots as usize);
+        }
+        let ready: u32 = self
+            .seats
+            .values()
+            .filter(|(_, left)| !left)
+            .map(|(n, _)| n)
+            .sum();
+        assert_eq!(dispatch.ready_slots(), ready);
+        assert!(
+            dispatch.ring.len() <= ready as usize,
+            "the ring is bounded by the slots"
+        );
+    }
+}
+
+proptest! {
+    #[test]
+    fn slots_are_never_lost_nor_given_twice(steps in steps()) {
+        let mut now = Instant::now();
+        let mut dispatch = TestDispatch::new(limits(), now);
+        let mut believed = Believed::default();
+        for (token, step) in (0_u32..).zip(steps) {
+            match step {
+                Step::Join(slots) => {
+                    let key = dispatch.join("seat", slots);
+                    believed.seats.insert(key, (slots, false));
+                    while let Some(handover) = dispatch.next_handover(now) {
+                        believed.handed_over(&handover);
+                    }
+                }
+                Step::Leave(index) if !believed.seats.is_empty() => {
+                    let at = index % believed.seats.len();
+                    let (key, state) = believed.seats.iter_mut().nth(at).expect("in range");
+                    dispatch.leave(*key);
+                    state.1 = true;
+                }
+                Step::Admit { session, urgency } => {
+                    let ask = Ask { session, priority: Priority::new(urgency), ..ask(now) };
+                    match dispatch.admit(&ask, now, || token) {
+                        Admission::Slot(key, _) => {
+                            prop_assert!(!believed.seats[&key].1, "left seats get nothing");
+                            believed.held.push(key);
+                        }
+                        Admission::Queued(key) => believed.waiting.push((token, key)),
+                        Admission::Refused(_) => {}
+                    }
+                }
+                Step::Release(index) if !believed.held.is_empty() => {
+                    let key = believed.held.swap_remove(index % believed.held.len());
+                    let released = dispatch.release(key, Duration::from_millis(1), now);
+                    if let Released::Next(handover) = released {
+                        believed.handed_over(&handover);
+                    }
+                }
+                Step::Cancel(index) if !believed.waiting.is_empty() => {
+                    let (_, key) = believed.waiting.swap_remove(index % believed.waiting.len());
+                    dispatch.cancel(key);
+                }
+                Step::Wait(ms) => now += Duration::from_millis(ms),
+                _ => {}
+            }
+            believed.check(&dispatch);
+        }
+        // Late binding: nobody waits in time while a slot is free.
+        if dispatch.queued() > 0 && dispatch.oldest_wait(now) < Duration::from_secs(10) {
+            prop_assert_eq!(dispatch.next_handover(now).map(|h| h.token), None);
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Reads a body without ever holding more than it may: each by itself, and all together.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use actix_web::error::PayloadError;
+use actix_web::web::Payload;
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+
+use super::problem::{Code, Problem};
+
+/// Bounds of bodies.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BodyLimits {
+    /// Most bytes of one body.
+    pub(crate) bytes_max: usize,
+    /// Longest time that one body may take to arrive.
+    pub(crate) read_timeout: Duration,
+}
+
+/// Bytes that all bodies of this process may hold together.
+#[derive(Debug)]
+pub(crate) struct BodyBudget {
+    used: AtomicUsize,
+    max: usize,
+}
+
+impl BodyBudget {
+    pub(crate) fn new(max: usize) -> Arc<Self> {
+        Arc::new(Self {
+            used: AtomicUsize::new(0),
+            max,
+        })
+    }
+}
+
+/// A share of the budget; given back when the request ends.
+#[derive(Debug)]
+pub(crate) struct Held {
+    budget: Arc<BodyBudget>,
+    bytes: usize,
+}
+
+impl Held {
+    fn none(budget: &Arc<BodyBudget>) -> Self {
+        Self {
+            budget: Arc::clone(budget),
+            bytes: 0,
+        }
+    }
+
+    fn grow(&mut self, bytes: usize) -> Result<(), Problem> {
+        self.bytes += bytes;
+        let before = self.budget.used.fetch_add(bytes, Ordering::Relaxed);
+        if before + bytes > self.budget.max {
+            let detail = "as many bytes of bodies are held as may";
+            return Err(Problem::new(Code::Overloaded, detail).retry_after(1));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// Reads the whole body, or says why not.
+pub(crate) async fn read(
+    mut payload: Payload,
+    announced: Option<usize>,
+    limits: BodyLimits,
+    budget: &Arc<BodyBudget>,
+) -> Result<(Bytes, Held), Problem> {
+    let too_large = || {
+        let detail = format!("a body may have {} bytes here", limits.bytes_max);
+        Problem::new(Code::TooLarge, detail)
+    };
+    if announced.is_some_and(|bytes| bytes > limits.bytes_max) {
+        return Err(too_large());
+    }
+    let mut held = Held::none(budget);
+    let reading = async {
+        let Some(first) = payload.next().await else {
+            return Ok(Bytes::new());
+        };
+        let first = first.map_err(|e| unreadable(&e))?;
+        held.grow(first.len())?;
+        // The usual case: all of it came with the head, and nothing is copied.
+        if announced == Some(first.len()) {
+            return Ok(first);
+        }
+        let mut all = BytesMut::from(first);
+        while let Some(chunk) = payload.next().await {
+            let chunk = chunk.map_err(|e| unreadable(&e))?;
+            if all.len() + chunk.len() > limits.bytes_max {
+                return Err(too_large());
+            }
+            held.grow(chunk.len())?;
+            all.extend_from_slice(&chunk);
+        }
+        Ok(all.freeze())
+    };
+    match tokio::time::timeout(limits.read_timeout, reading).await {
+        Ok(Ok(body)) if body.len() > limits.bytes_max => Err(too_large()),
+        Ok(Ok(body)) => Ok((body, held)),
+        Ok(Err(problem)) => Err(problem),
+        Err(_elapsed) => {
+            let detail = format!(
+                "the body did not arrive within {} ms",
+                limits.read_timeout.as_millis()
+            );
+            Err(Problem::new(Code::BodyTimeout, detail))
+        }
+    }
+}
+
+fn unreadable(error: &PayloadError) -> Problem {
+    let detail = match error {
+        PayloadError::Incomplete(_) => "the body ended before it was complete",
+        PayloadError::Overflow => return Problem::new(Code::TooLarge, "the body is too large"),
+        _ => "the transfer encoding of the body is broken",
+    };
+    Problem::new(Code::Malformed, detail)
+}

@@ -1,0 +1,317 @@
+//! What the headers of a request say, read once into values.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
+
+use actix_web::http::header::{self, HeaderMap, HeaderName};
+use tidepool_core::{Deadline, Priority, RequestId, SpanId, TraceContext, TraceId};
+use tidepool_handler::Format;
+use tidepool_telemetry::{Sampler, remote_context};
+
+use super::problem::{Code, Problem};
+
+/// Longest deadline that a caller may ask for.
+const DEADLINE_MS_MAX: u64 = 600_000;
+/// Longest `X-Request-Id` that is echoed.
+const REQUEST_ID_LEN_MAX: usize = 128;
+/// Longest `Idempotency-Key`.
+const IDEMPOTENCY_KEY_LEN_MAX: usize = 255;
+
+const DEADLINE: HeaderName = HeaderName::from_static("tidepool-deadline-ms");
+const SESSION: HeaderName = HeaderName::from_static("tidepool-session");
+const PRIORITY: HeaderName = HeaderName::from_static("priority");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const UBER_TRACE_ID: HeaderName = HeaderName::from_static("uber-trace-id");
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// Who the request is, whatever else is wrong with it.
+#[derive(Clone, Debug)]
+pub(crate) struct Identity {
+    pub(crate) request_id: RequestId,
+    /// What the caller calls it, if it does.
+    pub(crate) callers_id: Option<String>,
+    /// This request's own span.
+    pub(crate) trace: TraceContext,
+    /// The caller's span.
+    pub(crate) parent: Option<SpanId>,
+}
+
+impl Identity {
+    /// Joins the caller's trace, or begins one whose id is the request's.
+    pub(crate) fn read(headers: &HeaderMap, sampler: Sampler) -> Self {
+        let request_id = RequestId(uuid::Uuid::now_v7());
+        let callers_id = headers.get(&REQUEST_ID).and_then(|v| v.to_str().ok());
+        let callers_id = callers_id
+            .filter(|id| (1..=REQUEST_ID_LEN_MAX).contains(&id.len()))
+            .filter(|id| id.bytes().all(|b| b.is_ascii_graphic()))
+            .map(str::to_owned);
+        let text = |name| headers.get(name).and_then(|v| v.to_str().ok());
+        let (traceparent, uber) = (text(&TRACEPARENT), text(&UBER_TRACE_ID));
+        let remote = (traceparent.is_some() || uber.is_some())
+            .then(|| remote_context(traceparent, uber))
+            .flatten();
+        match remote {
+            Some(remote) => {
+                let parent = Some(remote.span_id);
+                Self {
+                    request_id,
+                    callers_id,
+                    trace: remote.child(),
+                    parent,
+                }
+            }
+            None => {
+                let trace_id = TraceId(request_id.0.as_u128());
+                let sampled = sampler.keeps(trace_id);
+                let trace = TraceContext {
+                    trace_id,
+                    span_id: SpanId::random(),
+                    sampled,
+                };
+                Self {
+                    request_id,
+                    callers_id,
+                    trace,
+                    parent: None,
+                }
+            }
+        }
+    }
+
+    /// The value of `X-Request-Id` in the answer.
+    pub(crate) fn echoed_id(&self) -> String {
+        self.callers_id
+            .clone()
+            .unwrap_or_else(|| self.request_id.to_string())
+    }
+}
+
+/// What the caller wishes.
+#[derive(Clone, Debug)]
+pub(crate) struct Wishes {
+    pub(crate) input_format: Format,
+    pub(crate) reply_format: Format,
+    pub(crate) deadline: Option<Duration>,
+    pub(crate) priority: Priority,
+    pub(crate) session: Option<u64>,
+    pub(crate) idempotency_key: Option<String>,
+}
+
+impl Wishes {
+    pub(crate) fn read(headers: &HeaderMap) -> Result<Self, Problem> {
+        let input_format = input_format(headers)?;
+        Ok(Self {
+            input_format,
+            reply_format: reply_format(headers, input_format)?,
+            deadline: deadline(headers)?,
+            priority: headers
+                .get(&PRIORITY)
+                .map_or_else(Priority::default, |value| {
+                    priority(value.to_str().unwrap_or_default())
+                }),
+            session: headers.get(&SESSION).map(|value| {
+                let mut hasher = DefaultHasher::new();
+                value.as_bytes().hash(&mut hasher);
+                hasher.finish()
+            }),
+            idempotency_key: idempotency_key(headers)?,
+        })
+    }
+
+    /// The deadline, counted from the arrival of the request.
+    pub(crate) fn deadline_from(&self, now: std::time::Instant, default_ms: u64) -> Deadline {
+        Deadline::from_now(
+            now,
+            self.deadline.unwrap_or(Duration::from_millis(default_ms)),
+        )
+    }
+}
+
+fn input_format(headers: &HeaderMap) -> Result<Format, Problem> {
+    if let Some(encoding) = headers.get(header::CONTENT_ENCODING)
+        && !encoding.as_bytes().eq_ignore_ascii_case(b"identity")
+    {
+        let detail = "bodies are read without a content encoding only";
+        return Err(Problem::new(Code::UnsupportedMediaType, detail));
+    }
+    let Some(value) = headers.get(header::CONTENT_TYPE) else {
+        return Ok(Format::Json);
+    };
+    let text = value.to_str().unwrap_or_default();
+    let media_type = text.split(';').next().unwrap_or_default().trim();
+    Format::from_media_type(media_type).ok_or_else(|| {
+        let shown: String = media_type.chars().take(80).collect();
+        Problem::new(
+            Code::UnsupportedMediaType,
+            format!("'{shown}' is not read here"),
+        )
+    })
+}
+
+/// The accepted format with the highest weight; the input's own on a wildcard or without a wish.
+fn reply_format(headers: &HeaderMap, input: Format) -> Result<Format, Problem> {
+    let Some(value) = headers.get(header::ACCEPT) else {
+        return Ok(input);
+    };
+    let text = value.to_str().unwrap_or_default();
+    let mut best: Option<(f32, Format)> = None;
+    for range in text.split(',') {
+        let mut parts = range.split(';').map(str::trim);
+        let format = match parts.next().unwrap_or_default() {
+            "*/*" | "application/*" => Some(input),
+            media_type => Format::from_media_type(media_type),
+        };
+        let weight = parts
+            .find_map(|p| p.strip_prefix("q=")?.parse().ok())
+            .unwrap_or(1.0_f32);
+        if let Some(format) = format
+            && weight > 0.0
+            && best.is_none_or(|(w, _)| weight > w)
+        {
+            best = Some((weight, format));
+        }
+    }
+    best.map(|(_, format)| format).ok_or_else(|| {
+        Problem::new(
+            Code::NotAcceptable,
+            "answers are application/json or application/msgpack",
+        )
+    })
+}
+
+fn deadline(headers: &HeaderMap) -> Result<Option<Duration>, Problem> {
+    let Some(value) = headers.get(&DEADLINE) else {
+        return Ok(None);
+    };
+    let ms = value
+        .to_str()
+        .ok()
+        .and_then(|text| text.trim().parse::<u64>().ok());
+    match ms {
+        Some(ms @ 1..=DEADLINE_MS_MAX) => Ok(Some(Duration::from_millis(ms))),
+        _ => Err(Problem::new(
+            Code::BadHeader,
+            format!("Tidepool-Deadline-Ms must be a whole number from 1 to {DEADLINE_MS_MAX}"),
+        )),
+    }
+}
+
+/// RFC 9218: a member `u` of 0 to 7; anything else is as if it were not there.
+fn priority(value: &str) -> Priority {
+    let urgency = value.split(',').find_map(|member| {
+        let item = member.split(';').next()?.trim();
+        item.strip_prefix("u=")?
+            .parse::<u8>()
+            .ok()
+            .filter(|u| *u <= 7)
+    });
+    urgency.map_or_else(Priority::default, Priority::new)
+}
+
+/// A structured-field string, or the same without its quotes.
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let Some(value) = headers.get(&IDEMPOTENCY_KEY) else {
+        return Ok(None);
+    };
+    let text = value.to_str().unwrap_or_default().trim();
+    let key = text
+        .strip_prefix('"')
+        .and_then(|t| t.strip_suffix('"'))
+        .unwrap_or(text);
+    if (1..=IDEMPOTENCY_KEY_LEN_MAX).contains(&key.len()) {
+        Ok(Some(key.to_owned()))
+    } else {
+        let detail = format!("Idempotency-Key must have 1 to {IDEMPOTENCY_KEY_LEN_MAX} characters");
+        Err(Problem::new(Code::BadHeader, detail))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::header::HeaderValue;
+
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let pairs = pairs.iter().map(|(name, value)| {
+            (
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            )
+        });
+        pairs.collect()
+    }
+
+    #[test]
+    fn priorities_follow_rfc_9218() {
+        for (text, urgency) in [
+            ("u=0", 0),
+            ("u=7, i", 7),
+            ("i, u=5", 5),
+            ("u=5;x=1", 5),
+            ("u=9", 3),
+            ("u=-1", 3),
+            ("", 3),
+            ("uu=1", 3),
+        ] {
+            assert_eq!(priority(text).urgency(), urgency, "{text}");
+        }
+    }
+
+    #[test]
+    fn picks_the_best_accepted_format() {
+        let pick = |accept| reply_format(&headers(&[("accept", accept)]), Format::Json).ok();
+        assert_eq!(pick("*/*"), Some(Format::Json));
+        assert_eq!(
+            pick("application/json;q=0.5, application/msgpack"),
+            Some(Format::MsgPack)
+        );
+        assert_eq!(pick("text/html, */*;q=0.1"), Some(Format::Json));
+        assert_eq!(pick("text/html"), None);
+        assert_eq!(pick("application/json;q=0"), None);
+    }
+
+    #[test]
+    fn refuses_headers_it_cannot_read() {
+        for (name, value) in [
+            ("tidepool-deadline-ms", "0"),
+            ("tidepool-deadline-ms", "soon"),
+            ("tidepool-deadline-ms", "600001"),
+            ("content-type", "text/plain"),
+            ("content-encoding", "gzip"),
+            ("idempotency-key", "\"\""),
+        ] {
+            assert!(
+                Wishes::read(&headers(&[(name, value)])).is_err(),
+                "{name}: {value}"
+            );
+        }
+    }
+
+    #[test]
+    fn joins_the_callers_trace_and_echoes_its_id() {
+        let headers = headers(&[
+            (
+                "traceparent",
+                "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            ),
+            ("x-request-id", "mine"),
+        ]);
+        let identity = Identity::read(&headers, Sampler::new(0.0));
+        assert_eq!(
+            identity.trace.trace_id.to_string(),
+            "0af7651916cd43dd8448eb211c80319c"
+        );
+        assert_eq!(identity.parent.unwrap().to_string(), "b7ad6b7169203331");
+        assert!(identity.trace.sampled);
+        assert_eq!(identity.echoed_id(), "mine");
+    }
+
+    #[test]
+    fn replaces_an_unusable_request_id() {
+        let headers = headers(&[("x-request-id", "a b")]);
+        let identity = Identity::read(&headers, Sampler::new(0.0));
+        assert_eq!(identity.echoed_id(), identity.request_id.to_string());
+    }
+}

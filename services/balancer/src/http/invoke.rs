@@ -1,0 +1,375 @@
+//! `POST /v1/invoke/{kind}`: the hot path.
+
+use std::fmt::Write;
+use std::time::{Duration, Instant};
+
+use actix_web::http::header::{ALLOW, CONTENT_LENGTH, HeaderName, HeaderValue};
+use actix_web::http::{Method, StatusCode};
+use actix_web::{HttpRequest, HttpResponse, web};
+use tidepool_core::{Deadline, SpanId, TraceContext, WorkerId};
+use tidepool_handler::{Call, CallContext, Failure, Format, Payload};
+
+use super::body::{self, Held};
+use super::head::{Identity, Wishes};
+use super::idempotency::{self, Claim};
+use super::problem::{Code, Problem, Subject};
+use super::{Api, KindRoute, auth};
+use crate::dispatch::Ask;
+use crate::serve::{Served, Unserved, WorkTimes, serve};
+use crate::spans::Story;
+
+/// The route as metrics and spans name it.
+pub(crate) const ROUTE: &str = "/v1/invoke/{kind}";
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACERESPONSE: HeaderName = HeaderName::from_static("traceresponse");
+const WORKER: HeaderName = HeaderName::from_static("tidepool-worker");
+const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+
+/// A request that got as far as its pool.
+struct Attempt {
+    result: Result<Payload, Problem>,
+    admitted: Option<Instant>,
+    waited: Duration,
+    times: Option<WorkTimes>,
+    worker: Option<WorkerId>,
+    context: Option<CallContext>,
+    replayed: bool,
+}
+
+impl Attempt {
+    fn refused(problem: Problem) -> Self {
+        Self::without_work(Err(problem))
+    }
+
+    fn replayed(result: Result<Payload, Problem>) -> Self {
+        Self {
+            replayed: true,
+            ..Self::without_work(result)
+        }
+    }
+
+    fn without_work(result: Result<Payload, Problem>) -> Self {
+        Self {
+            result,
+            replayed: false,
+            admitted: None,
+            waited: Duration::ZERO,
+            times: None,
+            worker: None,
+            context: None,
+        }
+    }
+}
+
+/// Answers one request.
+pub(crate) async fn invoke(
+    request: HttpRequest,
+    payload: web::Payload,
+    api: web::Data<Api>,
+) -> HttpResponse {
+    let begin = Instant::now();
+    let identity = Identity::read(request.headers(), api.sampler);
+    let name = request.match_info().unprocessed();
+    let name = name.strip_prefix('/').unwrap_or(name);
+    let attempt = match find(&api, &request, name) {
+        Ok(route) => attempt(&api, route, &request, payload, &identity, begin).await,
+        Err(problem) => Attempt::refused(problem),
+    };
+    let response = respond(&attempt, &identity, request.path());
+    finish(&api, attempt, identity, name, begin, response.status());
+    response
+}
+
+/// The checks that need no body.
+fn find<'a>(api: &'a Api, request: &HttpRequest, name: &str) -> Result<&'a KindRoute, Problem> {
+    if request.method() != Method::POST {
+        let problem = Problem::new(Code::MethodNotAllowed, "a request is sent with POST");
+        return Err(Problem {
+            allow: Some("POST"),
+            ..problem
+        });
+    }
+    auth::check(request.headers(), api.token.as_deref())?;
+    api.kinds.get(name).ok_or_else(|| {
+        let shown: String = name.chars().take(80).collect();
+        if api.unconfigured.iter().any(|kind| kind.as_str() == name) {
+            Problem::new(
+                Code::KindNotConfigured,
+                format!("the kind '{shown}' is in no pool"),
+            )
+        } else {
+            Problem::new(Code::UnknownKind, format!("there is no kind '{shown}'"))
+        }
+    })
+}
+
+async fn attempt(
+    api: &Api,
+    route: &KindRoute,
+    request: &HttpRequest,
+    payload: web::Payload,
+    identity: &Identity,
+    begin: Instant,
+) -> Attempt {
+    let (wishes, input, held) = match read(api, route, request, payload).await {
+        Ok(read) => read,
+        Err(problem) => return Attempt::refused(problem),
+    };
+    let deadline = wishes.deadline_from(begin, route.pool.spec.deadline_ms);
+    let Some((key, kv)) = wishes
+        .idempotency_key
+        .as_deref()
+        .zip(api.idempotency.as_ref())
+    else {
+        return work(route, &wishes, input, held, identity, deadline).await;
+    };
+    let remaining = deadline.remaining(begin);
+    match idempotency::claim(kv, route.spec.kind.as_str(), key, &input, remaining).await {
+        Err(problem) => Attempt::refused(problem),
+        Ok(Claim::Replay(result)) => Attempt::replayed(in_format(result, wishes.reply_format)),
+        Ok(Claim::Run(ticket)) => {
+            let attempt = work(route, &wishes, input, held, identity, deadline).await;
+            ticket.settle(&attempt.result).await;
+            attempt
+        }
+    }
+}
+
+/// A kept answer in the format that this caller wants.
+fn in_format(result: Result<Payload, Problem>, format: Format) -> Result<Payload, Problem> {
+    result.and_then(|payload| {
+        payload
+            .transcode(format)
+            .map_err(|error| Problem::from(Failure::from(error)))
+    })
+}
+
+/// Has the pool do the work.
+async fn work(
+    route: &KindRoute,
+    wishes: &Wishes,
+    input: Payload,
+    held: Held,
+    identity: &Identity,
+    deadline: Deadline,
+) -> Attempt {
+    let ask = Ask {
+        priority: wishes.priority,
+        bytes: input.bytes.len(),
+        deadline,
+        session: wishes.session,
+    };
+    let trace = TraceContext {
+        span_id: SpanId::random(),
+        ..identity.trace
+    };
+    let context = CallContext::new(identity.request_id, trace, deadline);
+    let call = Call {
+        input: input.clone(),
+        reply_format: wishes.reply_format,
+        context: context.clone(),
+    };
+    let admitted = Instant::now();
+    let served = serve(&route.pool, route.kind_index, ask, call).await;
+    drop(held);
+    let Served {
+        result,
+        waited,
+        times,
+        worker,
+    } = served;
+    let result = result.map_err(|unserved| explain(unserved, route, &input, identity));
+    Attempt {
+        result,
+        admitted: Some(admitted),
+        waited,
+        times,
+        worker,
+        context: Some(context),
+        replayed: false,
+    }
+}
+
+async fn read(
+    api: &Api,
+    route: &KindRoute,
+    request: &HttpRequest,
+    payload: web::Payload,
+) -> Result<(Wishes, Payload, Held), Problem> {
+    let wishes = Wishes::read(request.headers())?;
+    // Refusing is cheapest before the body has been read.
+    if let Some(refusal) = route.pool.refuses_all() {
+        route
+            .pool
+            .arrive(route.kind_index)
+            .end(crate::pool::Outcome::Refused);
+        return Err(refusal.into());
+    }
+    let length = request.headers().get(CONTENT_LENGTH);
+    let announced = length
+        .and_then(|v| v.to_str().ok())
+        .and_then(|v| v.parse().ok());
+    let (bytes, held) = body::read(payload, announced, api.body_limits, &api.body_budget).await?;
+    let input = Payload {
+        bytes,
+        format: wishes.input_format,
+    };
+    Ok((wishes, input, held))
+}
+
+/// Tells the operator the cause, and gives the caller every fault of a wrong input.
+fn explain(unserved: Unserved, route: &KindRoute, input: &Payload, identity: &Identity) -> Problem {
+    let kind = route.spec.kind.as_str();
+    let trace_id = identity.trace.trace_id;
+    match &unserved {
+        Unserved::Panicked => tracing::error!(%trace_id, kind, "the handler panicked"),
+        Unserved::Failed(Failure::Internal { cause }) => {
+            tracing::error!(%trace_id, kind, cause, "the handler failed");
+        }
+        Unserved::Failed(Failure::Dependency { dependency, cause }) => {
+            tracing::warn!(%trace_id, kind, dependency, cause, "a dependency is not available");
+        }
+        _ => {}
+    }
+    let mut problem = Problem::from(unserved);
+    if problem.code == Code::InvalidInput {
+        for fault in route.faults(input) {
+            if problem
+                .faults
+                .iter()
+                .all(|known| known.pointer != fault.pointer)
+            {
+                problem.faults.push(fault);
+            }
+        }
+    }
+    problem
+}
+
+fn respond(attempt: &Attempt, identity: &Identity, path: &str) -> HttpResponse {
+    let request_id = identity.echoed_id();
+    let mut response = match &attempt.result {
+        Ok(payload) => {
+            let mut response = HttpResponse::new(StatusCode::OK).set_body(payload.bytes.clone());
+            let media_type = HeaderValue::from_static(payload.format.media_type());
+            response
+                .headers_mut()
+                .insert(actix_web::http::header::CONTENT_TYPE, media_type);
+            response.map_into_boxed_body()
+        }
+        Err(problem) => problem.response(Subject {
+            instance: path,
+            request_id: &request_id,
+            trace_id: &identity.trace.trace_id.to_string(),
+        }),
+    };
+    let headers = response.headers_mut();
+    let mut insert = |name: HeaderName, value: String| {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.insert(name, value);
+        }
+    };
+    insert(TRACERESPONSE, identity.trace.traceparent());
+    insert(REQUEST_ID, request_id);
+    if let Some(worker) = &attempt.worker {
+        insert(WORKER, worker.to_string());
+    }
+    if let Some(times) = attempt.times {
+        insert(SERVER_TIMING, server_timing(attempt.waited, times));
+    }
+    if attempt.replayed {
+        insert(REPLAYED, "true".to_owned());
+    }
+    debug_assert!(headers.contains_key(ALLOW) || response.status() != 405);
+    response
+}
+
+/// `queue;dur=1.234, work;dur=5.678` in milliseconds.
+fn server_timing(waited: Duration, times: WorkTimes) -> String {
+    let work = times.end.saturating_duration_since(times.begin);
+    let mut text = String::with_capacity(48);
+    for (name, duration) in [("queue;dur=", waited), (", work;dur=", work)] {
+        let us = duration.as_micros();
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{name}{}.{:03}", us / 1_000, us % 1_000);
+    }
+    text
+}
+
+/// Counts the request, and tells its spans after the answer has gone out.
+fn finish(
+    api: &Api,
+    attempt: Attempt,
+    identity: Identity,
+    name: &str,
+    begin: Instant,
+    status: StatusCode,
+) {
+    let end = Instant::now();
+    let took = end.saturating_duration_since(begin);
+    if status == StatusCode::OK {
+        api.invoked_ok.observe(took.as_secs_f64());
+    } else {
+        api.metrics
+            .http("POST", ROUTE, status.as_str())
+            .observe(took.as_secs_f64());
+    }
+    let keep = identity.trace.sampled || status.as_u16() >= 500 || took >= api.slow;
+    if !keep || !api.spans.is_on() {
+        return;
+    }
+    let pool = api
+        .kinds
+        .get(name)
+        .map(|route| route.pool.name().to_string());
+    let handler = attempt
+        .context
+        .as_ref()
+        .map_or_else(SpanId::random, |c| c.trace.span_id);
+    let story = Story {
+        request_id: identity.echoed_id(),
+        trace: identity.trace,
+        parent: identity.parent,
+        handler,
+        // Only names of kinds that exist: what else callers send is not for labels.
+        kind: if pool.is_some() {
+            name.to_owned()
+        } else {
+            "unknown".to_owned()
+        },
+        pool: pool.unwrap_or_default(),
+        status: status.as_u16(),
+        begin,
+        end,
+        admitted: attempt.admitted,
+        waited: attempt.waited,
+        times: attempt.times,
+        worker: attempt.worker,
+        steps: attempt
+            .context
+            .map(|c| c.take_recorded())
+            .unwrap_or_default(),
+        error: attempt.result.err().map(|problem| problem.code.as_str()),
+    };
+    let spans = api.spans.clone();
+    actix_web::rt::spawn(async move { story.tell(&spans) });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn server_timing_is_in_milliseconds() {
+        let begin = Instant::now();
+        let times = WorkTimes {
+            granted: begin,
+            begin,
+            end: begin + Duration::from_micros(12_034),
+        };
+        let text = server_timing(Duration::from_micros(7), times);
+        assert_eq!(text, "queue;dur=0.007, work;dur=12.034");
+    }
+}

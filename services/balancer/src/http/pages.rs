@@ -1,0 +1,173 @@
+//! Everything of the client API that is not a request: kinds, health, version, documentation.
+
+use std::time::Instant;
+
+use actix_web::body::{EitherBody, MessageBody};
+use actix_web::dev::{HttpServiceFactory, ServiceRequest, ServiceResponse};
+use actix_web::http::header::{self, LOCATION};
+use actix_web::middleware::{Next, from_fn};
+use actix_web::{HttpMessage, HttpRequest, HttpResponse, Resource, web};
+use serde_json::json;
+use utoipa_swagger_ui::SwaggerUi;
+
+use super::head::Identity;
+use super::problem::{Code, Problem, Subject};
+use super::{Api, auth};
+
+/// All routes but the hot one.
+pub(crate) fn scope(openapi: serde_json::Value) -> impl HttpServiceFactory {
+    web::scope("")
+        .wrap(from_fn(observe))
+        .service(get("/", web::get().to(|| async { redirect("/docs/") })))
+        .service(get("/docs", web::get().to(|| async { redirect("/docs/") })))
+        .service(SwaggerUi::new("/docs/{_:.*}").external_url_unchecked("/openapi.json", openapi))
+        .service(get("/v1/kinds", web::get().to(kinds)))
+        .service(get(
+            "/livez",
+            web::get().to(|| async { HttpResponse::Ok().body("ok\n") }),
+        ))
+        .service(get("/readyz", web::get().to(readyz)))
+        .service(get("/healthz", web::get().to(readyz)))
+        .service(get("/version", web::get().to(version)))
+        .service(get("/problems/{code}", web::get().to(problem_page)))
+        .default_service(web::to(nothing_here))
+}
+
+fn get(path: &str, route: actix_web::Route) -> Resource {
+    web::resource(path)
+        .route(route)
+        .default_service(web::to(wrong_method))
+}
+
+fn redirect(to: &'static str) -> HttpResponse {
+    HttpResponse::TemporaryRedirect()
+        .insert_header((LOCATION, to))
+        .finish()
+}
+
+/// Times the request under its route's pattern, and adds its id.
+async fn observe<B: MessageBody + 'static>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<EitherBody<B>>, actix_web::Error> {
+    let begin = Instant::now();
+    let api = request.app_data::<web::Data<Api>>().cloned();
+    let identity = api
+        .as_ref()
+        .map(|api| Identity::read(request.headers(), api.sampler));
+    if let Some(identity) = &identity {
+        request.extensions_mut().insert(identity.clone());
+    }
+    let method = request.method().clone();
+    let mut response = next.call(request).await?;
+    if let (Some(api), Some(identity)) = (api, identity) {
+        let route = response
+            .request()
+            .match_pattern()
+            .unwrap_or_else(|| "none".to_owned());
+        // Any token can be a method; only known ones become a label.
+        let method = match method.as_str() {
+            known @ ("GET" | "HEAD" | "POST" | "PUT" | "DELETE" | "PATCH" | "OPTIONS") => known,
+            _ => "_OTHER",
+        };
+        let histogram = api.metrics.http(method, &route, response.status().as_str());
+        histogram.observe(begin.elapsed().as_secs_f64());
+        if let Ok(id) = header::HeaderValue::try_from(identity.echoed_id()) {
+            response
+                .headers_mut()
+                .insert(header::HeaderName::from_static("x-request-id"), id);
+        }
+    }
+    Ok(response.map_into_left_body())
+}
+
+fn tell(problem: &Problem, request: &HttpRequest) -> HttpResponse {
+    let identity = request.extensions().get::<Identity>().cloned();
+    let (request_id, trace_id) = identity
+        .map(|i| (i.echoed_id(), i.trace.trace_id.to_string()))
+        .unwrap_or_default();
+    problem.response(Subject {
+        instance: request.path(),
+        request_id: &request_id,
+        trace_id: &trace_id,
+    })
+}
+
+async fn nothing_here(request: HttpRequest) -> HttpResponse {
+    tell(
+        &Problem::new(Code::NotFound, "no route has this path"),
+        &request,
+    )
+}
+
+async fn wrong_method(request: HttpRequest) -> HttpResponse {
+    let problem = Problem::new(Code::MethodNotAllowed, "this route is read with GET");
+    tell(
+        &Problem {
+            allow: Some("GET"),
+            ..problem
+        },
+        &request,
+    )
+}
+
+async fn kinds(request: HttpRequest, api: web::Data<Api>) -> HttpResponse {
+    if let Err(problem) = auth::check(request.headers(), api.token.as_deref()) {
+        return tell(&problem, &request);
+    }
+    let mut routes: Vec<_> = api.kinds.values().collect();
+    routes.sort_by_key(|route| route.spec.kind.clone());
+    let kinds: Vec<_> = routes
+        .iter()
+        .map(|route| {
+            let (spec, pool) = (&route.spec, &route.pool.spec);
+            json!({
+                "kind": spec.kind, "summary": spec.summary, "pool": pool.name,
+                "idempotent": spec.idempotent,
+                "limits": {
+                    "body_bytes": api.body_limits.bytes_max, "deadline_ms": pool.deadline_ms,
+                    "queue_len": pool.queue_len_max, "slots": pool.slots, "kind": spec.limits,
+                },
+                "input_schema": spec.input_schema, "output_schema": spec.output_schema,
+                "example": spec.example,
+            })
+        })
+        .collect();
+    HttpResponse::Ok().json(json!({"kinds": kinds, "unconfigured": api.unconfigured}))
+}
+
+/// Ready when requests are let in and at least one pool has a worker.
+async fn readyz(api: web::Data<Api>) -> HttpResponse {
+    if api.is_draining() {
+        return HttpResponse::ServiceUnavailable().body("draining\n");
+    }
+    let without_workers =
+        |route: &&super::KindRoute| route.pool.ready_slots() == 0 && route.pool.busy_slots() == 0;
+    if !api.kinds.is_empty()
+        && api.kinds.values().filter(without_workers).count() == api.kinds.len()
+    {
+        return HttpResponse::ServiceUnavailable().body("no worker is ready\n");
+    }
+    HttpResponse::Ok().body("ok\n")
+}
+
+async fn version(api: web::Data<Api>) -> HttpResponse {
+    HttpResponse::Ok().json(json!({"version": api.version, "commit": api.commit}))
+}
+
+/// The page behind the `type` of a problem.
+async fn problem_page(request: HttpRequest, code: web::Path<String>) -> HttpResponse {
+    match Code::from_name(&code) {
+        Some(code) => HttpResponse::Ok()
+            .content_type("text/plain; charset=utf-8")
+            .body(format!(
+                "{} {}: {}\n\n{}\n\nThe same request may succeed later: {}\n",
+                code.status(),
+                code.as_str(),
+                code.title(),
+                code.advice(),
+                if code.retryable() { "yes" } else { "no" },
+            )),
+        None => nothing_here(request).await,
+    }
+}

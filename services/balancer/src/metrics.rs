@@ -1,0 +1,134 @@
+//! The balancer's series. Handles are resolved once, when a pool is made, so that a request
+//! only adds to atomics.
+
+use std::time::Duration;
+
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry,
+};
+use tidepool_core::PoolSpec;
+
+use crate::pool::Outcome;
+
+/// Upper bounds of request durations, as OpenTelemetry's HTTP conventions have them, with finer
+/// ones below for work that takes microseconds.
+const BUCKETS_S: [f64; 17] = [
+    0.000_1, 0.000_5, 0.001, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0,
+    7.5, 10.0,
+];
+
+/// All series of the client API.
+#[derive(Clone)]
+pub struct BalancerMetrics {
+    requests: IntCounterVec,
+    queue_wait: HistogramVec,
+    work: HistogramVec,
+    queue_depth: IntGaugeVec,
+    http_duration: HistogramVec,
+}
+
+impl BalancerMetrics {
+    /// Makes the series and registers them.
+    ///
+    /// # Errors
+    /// When one of them is registered already.
+    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let histogram =
+            |name: &str, help: &str| HistogramOpts::new(name, help).buckets(BUCKETS_S.to_vec());
+        let metrics = Self {
+            requests: IntCounterVec::new(
+                Opts::new("tidepool_requests_total", "Requests that ended, by outcome"),
+                &["kind", "outcome"],
+            )?,
+            queue_wait: HistogramVec::new(
+                histogram(
+                    "tidepool_queue_wait_seconds",
+                    "Time that requests waited for a slot",
+                ),
+                &["pool"],
+            )?,
+            work: HistogramVec::new(
+                histogram(
+                    "tidepool_work_seconds",
+                    "Time that handlers worked on requests",
+                ),
+                &["pool", "kind"],
+            )?,
+            queue_depth: IntGaugeVec::new(
+                Opts::new("tidepool_queue_depth", "Requests that wait for a slot"),
+                &["pool"],
+            )?,
+            http_duration: HistogramVec::new(
+                histogram(
+                    "http_server_request_duration_seconds",
+                    "Time from head to answer",
+                ),
+                &[
+                    "http_request_method",
+                    "http_route",
+                    "http_response_status_code",
+                ],
+            )?,
+        };
+        registry.register(Box::new(metrics.requests.clone()))?;
+        registry.register(Box::new(metrics.queue_wait.clone()))?;
+        registry.register(Box::new(metrics.work.clone()))?;
+        registry.register(Box::new(metrics.queue_depth.clone()))?;
+        registry.register(Box::new(metrics.http_duration.clone()))?;
+        Ok(metrics)
+    }
+
+    /// The handles of one pool.
+    #[must_use]
+    pub fn of_pool(&self, spec: &PoolSpec) -> PoolMetrics {
+        let pool = spec.name.as_str();
+        let of_kind = |kind: &tidepool_core::Kind| {
+            let kind = kind.as_str();
+            KindMetrics {
+                requests: Outcome::ALL
+                    .map(|o| self.requests.with_label_values(&[kind, o.as_str()])),
+                work: self.work.with_label_values(&[pool, kind]),
+            }
+        };
+        PoolMetrics {
+            queue_wait: self.queue_wait.with_label_values(&[pool]),
+            queue_depth: self.queue_depth.with_label_values(&[pool]),
+            kinds: spec.kinds.iter().map(of_kind).collect(),
+        }
+    }
+
+    /// The histogram of one route and status; the route is a pattern, never a path.
+    #[must_use]
+    pub fn http(&self, method: &str, route: &str, status: &str) -> Histogram {
+        self.http_duration
+            .with_label_values(&[method, route, status])
+    }
+}
+
+struct KindMetrics {
+    requests: [IntCounter; Outcome::COUNT],
+    work: Histogram,
+}
+
+/// The resolved series of one pool.
+pub struct PoolMetrics {
+    pub(crate) queue_wait: Histogram,
+    pub(crate) queue_depth: IntGauge,
+    kinds: Vec<KindMetrics>,
+}
+
+impl PoolMetrics {
+    pub(crate) fn count(&self, kind_index: usize, outcome: Outcome) {
+        if let Some(kind) = self.kinds.get(kind_index) {
+            kind.requests[outcome as usize].inc();
+        }
+    }
+
+    pub(crate) fn observe(&self, kind_index: usize, wait: Duration, work: Option<Duration>) {
+        self.queue_wait.observe(wait.as_secs_f64());
+        if let (Some(kind), Some(work)) = (self.kinds.get(kind_index), work) {
+            kind.work.observe(work.as_secs_f64());
+        }
+    }
+}
