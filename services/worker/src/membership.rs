@@ -82,6 +82,13 @@ impl Seat {
     }
 }
 
+impl Drop for Seat {
+    /// The threads end when nobody holds a slot of this seat any more.
+    fn drop(&mut self) {
+        self.lane.close();
+    }
+}
+
 /// The slot table of one pool, as workers use it.
 pub trait Membership: Send + Sync + 'static {
     /// Offers the slots of a ready worker. A seat of the same worker replaces an older one.

@@ -169,11 +169,10 @@ impl Worker {
         }
     }
 
-    /// Takes the slots out of the table; requests that run go on.
+    /// Takes the slots out of the table; requests that run go on, on the threads of their seat.
     fn leave(&mut self) {
-        if let Phase::Ready(seat) = &self.phase {
+        if matches!(self.phase, Phase::Ready(_)) {
             self.config.membership.leave(&self.config.id);
-            seat.lane.close();
         }
     }
 
