@@ -5,7 +5,7 @@ use std::io::Write;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use reqwest::Url;
 
 use crate::client::Target;
@@ -40,11 +40,8 @@ pub struct RunArgs {
     /// Name of a built-in scenario (see `load scenarios`) or path of a TOML file.
     #[arg(value_name = "SCENARIO")]
     pub scenario: String,
+    /// Flags of every command that sends.
     #[command(flatten)]
-    #[expect(
-        missing_docs,
-        reason = "a doc comment would replace the command's help"
-    )]
     pub common: CommonArgs,
 }
 
@@ -64,11 +61,8 @@ pub struct QuickArgs {
     /// suits the built-in kind, else `{}`.
     #[arg(long, value_name = "JSON")]
     pub body: Option<String>,
+    /// Flags of every command that sends.
     #[command(flatten)]
-    #[expect(
-        missing_docs,
-        reason = "a doc comment would replace the command's help"
-    )]
     pub common: CommonArgs,
 }
 
@@ -96,45 +90,29 @@ pub struct ReplayArgs {
     /// JSON body, as in `load quick`.
     #[arg(long, value_name = "JSON")]
     pub body: Option<String>,
+    /// Flags of every command that sends.
     #[command(flatten)]
-    #[expect(
-        missing_docs,
-        reason = "a doc comment would replace the command's help"
-    )]
     pub common: CommonArgs,
 }
 
-/// Form of the report on standard output.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
+/// Form of the report that a command writes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Format {
     /// One screen for people.
     #[default]
     Text,
     /// Everything, for programs.
     Json,
+    /// The same on one line.
+    JsonLine,
 }
 
 /// Flags of every command that sends.
 #[derive(Debug, Args)]
 pub struct CommonArgs {
-    /// Form of the report on standard output.
-    #[arg(
-        short = 'o',
-        long = "output",
-        id = "load_output",
-        value_enum,
-        default_value_t
-    )]
-    pub output: Format,
     /// Also write the full report, as JSON, to this file.
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
-    /// Address of the client API.
-    #[arg(long, value_name = "URL")]
-    pub api_url: Option<String>,
-    /// Address of the operator API, through which the pool is watched.
-    #[arg(long, value_name = "URL")]
-    pub operator_url: Option<String>,
     /// Seed of arrivals and bodies; the scenario's own otherwise.
     #[arg(long)]
     pub seed: Option<u64>,
@@ -151,7 +129,7 @@ pub struct CommonArgs {
     pub allow_remote: bool,
 }
 
-/// What the program knows from its configuration and environment.
+/// What the program knows from its global flags, configuration and environment.
 #[derive(Clone)]
 pub struct Defaults {
     /// Address of the client API, such as `http://127.0.0.1:8700`.
@@ -162,6 +140,8 @@ pub struct Defaults {
     pub api_token: Option<String>,
     /// Bearer token of the operator API.
     pub operator_token: Option<String>,
+    /// Form of the report.
+    pub output: Format,
 }
 
 impl fmt::Debug for Defaults {
@@ -172,6 +152,7 @@ impl fmt::Debug for Defaults {
             .field("operator_url", &self.operator_url)
             .field("api_token", &shown(&self.api_token))
             .field("operator_token", &shown(&self.operator_token))
+            .field("output", &self.output)
             .finish()
     }
 }
@@ -206,9 +187,10 @@ pub async fn run_until(
         LoadCommand::Scenarios => return list(out),
     };
     let scenario = adjusted(scenario, &common)?;
+    let output = defaults.output;
     let (target, operator) = addresses(&common, defaults)?;
     let report = Box::pin(crate::run::run(scenario, &target, operator, interrupt)).await?;
-    deliver(&report, &common, out)?;
+    deliver(&report, output, common.report.as_deref(), out)?;
     Ok(report.exit())
 }
 
@@ -302,29 +284,26 @@ fn adjusted(mut scenario: Scenario, common: &CommonArgs) -> Result<Scenario, Err
 }
 
 fn addresses(common: &CommonArgs, defaults: Defaults) -> Result<(Target, Option<Operator>), Error> {
-    let api = common.api_url.as_deref().unwrap_or(&defaults.api_url);
-    let operator = common
-        .operator_url
-        .as_deref()
-        .or(defaults.operator_url.as_deref());
-    let operator = operator
-        .map(|url| address("--operator-url", url, common.allow_remote))
-        .transpose()?;
+    let read = |what, url: &str| address(what, url, common.allow_remote);
     let target = Target {
-        api: address("--api-url", api, common.allow_remote)?,
+        api: read("the client API", &defaults.api_url)?,
         token: defaults.api_token,
     };
-    let operator = operator.map(|url| Operator {
-        url,
-        token: defaults.operator_token,
-    });
+    let operator = defaults.operator_url.as_deref();
+    let operator = operator
+        .map(|url| read("the operator API", url))
+        .transpose()?
+        .map(|url| Operator {
+            url,
+            token: defaults.operator_token,
+        });
     Ok((target, operator))
 }
 
 /// Reads an address; only this machine's own unless `allow_remote`.
-fn address(flag: &'static str, text: &str, allow_remote: bool) -> Result<Url, Error> {
+fn address(what: &'static str, text: &str, allow_remote: bool) -> Result<Url, Error> {
     let wrong = |message: String| Error::Target {
-        flag,
+        what,
         url: text.chars().take(200).collect(),
         message,
     };
@@ -334,7 +313,7 @@ fn address(flag: &'static str, text: &str, allow_remote: bool) -> Result<Url, Er
     }
     if !url.username().is_empty() || url.password().is_some() {
         return Err(Error::Target {
-            flag,
+            what,
             url: "(hidden)".to_owned(),
             message: "put the token into the environment, not into the address".to_owned(),
         });
@@ -354,13 +333,21 @@ fn is_loopback(url: &Url) -> bool {
     host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-fn deliver(report: &Report, common: &CommonArgs, out: &mut dyn Write) -> Result<(), Error> {
-    if let Some(path) = &common.report {
+fn deliver(
+    report: &Report,
+    output: Format,
+    file: Option<&Path>,
+    out: &mut dyn Write,
+) -> Result<(), Error> {
+    if let Some(path) = file {
         write_file(report, path)?;
     }
-    match common.output {
+    match output {
         Format::Text => write!(out, "{report}"),
         Format::Json => serde_json::to_writer_pretty(&mut *out, report)
+            .map_err(std::io::Error::from)
+            .and_then(|()| writeln!(out)),
+        Format::JsonLine => serde_json::to_writer(&mut *out, report)
             .map_err(std::io::Error::from)
             .and_then(|()| writeln!(out)),
     }
@@ -464,7 +451,7 @@ mod tests {
             "http://localhost:8700",
             "http://[::1]:8700",
         ] {
-            assert!(address("--api-url", url, false).is_ok(), "{url}");
+            assert!(address("the client API", url, false).is_ok(), "{url}");
         }
         for url in [
             "http://10.0.0.1:8700",
@@ -473,12 +460,14 @@ mod tests {
             "http://127.0.0.1.example.com",
             "http://0.0.0.0:8700",
         ] {
-            let error = address("--api-url", url, false).unwrap_err().to_string();
+            let error = address("the client API", url, false)
+                .unwrap_err()
+                .to_string();
             assert!(error.contains("--allow-remote"), "{url}: {error}");
-            assert!(address("--api-url", url, true).is_ok(), "{url}");
+            assert!(address("the client API", url, true).is_ok(), "{url}");
         }
-        assert!(address("--api-url", "https://127.0.0.1", false).is_err());
-        assert!(address("--api-url", "8700", false).is_err());
+        assert!(address("the client API", "https://127.0.0.1", false).is_err());
+        assert!(address("the client API", "8700", false).is_err());
     }
 
     #[test]
@@ -488,9 +477,10 @@ mod tests {
             operator_url: None,
             api_token: Some("s3cret".to_owned()),
             operator_token: None,
+            output: Format::Text,
         };
         assert!(!format!("{defaults:?}").contains("s3cret"));
-        let error = address("--api-url", "http://me:s3cret@127.0.0.1", false).unwrap_err();
+        let error = address("the client API", "http://me:s3cret@127.0.0.1", false).unwrap_err();
         assert!(!error.to_string().contains("s3cret"));
     }
 }

@@ -64,11 +64,11 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
-    /// The address of the API cannot be used.
-    #[error("{flag} {url}: {message}")]
+    /// An address cannot be used.
+    #[error("the address of {what}, {url}: {message}")]
     Target {
-        /// The flag that sets it.
-        flag: &'static str,
+        /// What it is the address of.
+        what: &'static str,
         /// The address as given.
         url: String,
         /// Why not.

@@ -30,5 +30,5 @@ mod run;
 mod scaling;
 mod watch;
 
-pub use cli::{Defaults, LoadCommand, run};
+pub use cli::{Defaults, Format, LoadCommand, run};
 pub use error::{Error, Exit};
