@@ -1,1 +1,110 @@
-fn main() {}
+//! One decision, and a tick over a large fleet.
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use std::hint::black_box;
+
+use tidepool_policy::{
+    Backlog, CpuSample, Memory, Observation, Policy, WorkSample, WorkerCounts, decide,
+};
+
+const NOW_MS: u64 = 1_700_000_000_000;
+
+fn observation(second: u64) -> Observation {
+    let swing = 40.0 * (second as f64 / 300.0).sin() + (second % 7) as f64;
+    let rate = 142.0 + swing;
+    Observation {
+        work: Some(WorkSample {
+            window_s: 1.0,
+            arrivals: rate,
+            completed: rate,
+            released: rate,
+            busy_slot_s: rate * 0.48,
+            wait_p95_s: Some(0.01),
+            service_mean_s: Some(0.48),
+            service_p95_s: Some(1.2),
+            ..WorkSample::default()
+        }),
+        backlog: Some(Backlog {
+            queued: 3.0,
+            oldest_wait_s: 0.01,
+            busy_slots: 68.0,
+        }),
+        work_age_s: Some(0.1),
+        workers: Some(WorkerCounts {
+            ready: 10,
+            starting: 0,
+            draining: 0,
+            slots_per_worker: 10,
+        }),
+        workers_age_s: Some(0.1),
+        startup_p95_s: Some(30.0),
+        cpu: Some(CpuSample {
+            used_cores: 5.0,
+            quota_cores_per_worker: 1.0,
+        }),
+        ..Observation::default()
+    }
+}
+
+/// A memory that has learned for an hour.
+fn learned(policy: &Policy) -> Memory {
+    (0..3_600).fold(Memory::default(), |memory, second| {
+        decide(
+            policy,
+            memory,
+            &observation(second),
+            NOW_MS + 1_000 * second,
+        )
+        .1
+    })
+}
+
+fn one_decision(c: &mut Criterion) {
+    let policy = Policy::tidepool(1, 100);
+    let mut memory = learned(&policy);
+    let mut second = 3_600;
+    c.bench_function("decide for one pool", |b| {
+        b.iter(|| {
+            second += 1;
+            let now_ms = NOW_MS + 1_000 * second;
+            let seen = observation(second);
+            let (decision, next) = decide(&policy, std::mem::take(&mut memory), &seen, now_ms);
+            memory = next;
+            black_box(decision)
+        });
+    });
+}
+
+fn a_large_fleet(c: &mut Criterion) {
+    let policy = Policy::tidepool(1, 100);
+    let mut pools = vec![learned(&policy); 1_000];
+    let mut second = 3_600;
+    c.bench_function("a tick of 1,000 pools with 10,000 workers", |b| {
+        b.iter(|| {
+            second += 1;
+            for memory in &mut pools {
+                let now_ms = NOW_MS + 1_000 * second;
+                let seen = observation(second);
+                let (decision, next) = decide(&policy, std::mem::take(memory), &seen, now_ms);
+                *memory = next;
+                black_box(decision);
+            }
+        });
+    });
+}
+
+fn one_sentence(c: &mut Criterion) {
+    let policy = Policy::tidepool(1, 100);
+    let (decision, _) = decide(
+        &policy,
+        learned(&policy),
+        &observation(0),
+        NOW_MS + 4_000_000,
+    );
+    c.bench_function("the sentence of a decision", |b| {
+        b.iter(|| black_box(decision.sentence()));
+    });
+}
+
+criterion_group!(benches, one_decision, a_large_fleet, one_sentence);
+criterion_main!(benches);

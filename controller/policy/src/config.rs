@@ -145,7 +145,7 @@ impl Default for Bounds {
             start_hold_s: 30.0,
             startup_s_assumed: 2.0,
             launch_step: 4,
-            reversals_max: 12.0,
+            reversals_max: 20.0,
             reversal_refill_s: 3_600.0,
             stale_after_s: 3.0,
             blind_after_s: 600.0,

@@ -10,6 +10,9 @@ pub const SCORE_ENOUGH: f64 = 0.80;
 /// The score below which workers are retired at once.
 pub const SCORE_IDLE: f64 = 0.30;
 
+/// Largest need that is believed.
+const NEED_MAX: f64 = 1e9;
+
 macro_rules! codes {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $code:literal,)* }) => {
         $(#[$doc])*
@@ -162,6 +165,20 @@ impl Needs {
             Signal::Memory => self.memory,
             Signal::Latency => self.latency,
             Signal::Errors => self.errors,
+        }
+    }
+
+    /// The same without what no fleet could ever be: a faulty meter must not reach arithmetic.
+    pub(crate) fn sound(self) -> Self {
+        let sound =
+            |need: Option<f64>| need.filter(|n| !n.is_nan()).map(|n| n.clamp(0.0, NEED_MAX));
+        Self {
+            slots: sound(self.slots),
+            queue: sound(self.queue),
+            cpu: sound(self.cpu),
+            memory: sound(self.memory),
+            latency: sound(self.latency),
+            errors: sound(self.errors),
         }
     }
 

@@ -2,9 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
-/// `x` when it is a positive finite number, else zero: what a measurement is worth.
+/// Largest number that is taken for a measurement; squares of it are still far from overflow.
+const MEASURE_MAX: f64 = 1e15;
+
+/// What a measurement is worth: a number that no meter can give counts as zero.
 pub(crate) fn clean(x: f64) -> f64 {
-    if x.is_finite() { x.max(0.0) } else { 0.0 }
+    if x.is_finite() {
+        x.clamp(0.0, MEASURE_MAX)
+    } else {
+        0.0
+    }
 }
 
 /// Share that a sample of length `dt_s` takes in an average with time constant `tau_s`.

@@ -124,7 +124,8 @@ pub(crate) fn settle(
 
 fn note_blindness(memory: &mut Memory, sight: Sight) {
     if sight.blind {
-        memory.blind_since_ms.get_or_insert(memory.clock.now_ms());
+        let now_ms = memory.clock.now_ms();
+        memory.blind_since_ms.get_or_insert(now_ms);
     } else {
         memory.blind_since_ms = None;
     }
@@ -230,7 +231,9 @@ fn retire(
             ..Verdict::stay(target, Reason::Steady)
         };
     }
-    if let Some(block) = retirement_block(policy, memory, sight) {
+    let block = retirement_block(policy, memory, sight);
+    let unaffordable = || (!retirement.affordable).then_some(Block::ReversalBudget);
+    if let Some(block) = block.or_else(unaffordable) {
         return Verdict {
             quiet_s: retirement.quiet_s,
             ..Verdict::blocked(target, to, block)
@@ -252,7 +255,6 @@ fn retire(
 
 fn retirement_block(policy: &Policy, memory: &Memory, sight: Sight) -> Option<Block> {
     let now_ms = memory.clock.now_ms();
-    let bounds = &policy.bounds;
     if sight.blind {
         Some(Block::Blind)
     } else if sight.doubtful {
@@ -263,8 +265,6 @@ fn retirement_block(policy: &Policy, memory: &Memory, sight: Sight) -> Option<Bl
         Some(Block::StartHold)
     } else if now_ms < cooldown_ms(policy, memory) {
         Some(Block::Cooldown)
-    } else if memory.reversals.forbids_retiring(bounds, now_ms) {
-        Some(Block::ReversalBudget)
     } else {
         None
     }
@@ -297,15 +297,11 @@ fn direction(from: u32, to: u32) -> Direction {
 /// Earliest policy time at which a retirement could happen.
 fn earliest_ms(policy: &Policy, memory: &Memory) -> u64 {
     let now_ms = memory.clock.now_ms();
-    let mut earliest_ms = start_hold_ms(policy, memory)
+    start_hold_ms(policy, memory)
         .max(cooldown_ms(policy, memory))
         .max(memory.health.frozen_until_ms())
-        .max(now_ms);
-    if memory.reversals.forbids_retiring(&policy.bounds, now_ms) {
-        let allowed_ms = memory.reversals.retiring_allowed_ms(&policy.bounds, now_ms);
-        earliest_ms = earliest_ms.max(allowed_ms);
-    }
-    earliest_ms
+        .max(memory.reversals.earned_ms(&policy.bounds, now_ms))
+        .max(now_ms)
 }
 
 fn compose(

@@ -7,10 +7,10 @@ use crate::ewma::clean;
 use crate::observation::{Backlog, WorkSample, WorkerCounts};
 
 /// Time constant of the counts of good and bad answers.
-const MEMORY_S: f64 = 10.0;
+const MEMORY_S: f64 = 5.0;
 /// Share of failed answers that freezes.
 const FAILING_SHARE: f64 = 0.5;
-/// Failed answers, about those of the last ten seconds, below which chance is to blame.
+/// Failed answers, about those of the last five seconds, below which chance is to blame.
 const FAILED_MIN: f64 = 5.0;
 /// A freeze outlasts its cause by this long.
 const FREEZE_MS: u64 = 30_000;

@@ -18,7 +18,7 @@ use crate::service::ServiceTime;
 
 /// Time constant of what was lost and of slots in use.
 const LOST_MEMORY_S: f64 = 5.0;
-const BUSY_MEMORY_S: f64 = 10.0;
+const BUSY_MEMORY_S: f64 = 5.0;
 /// The fleet that the price of a reversal is measured in.
 const FLEET_MEMORY_S: f64 = 3_600.0;
 
@@ -42,6 +42,8 @@ pub struct Memory {
     pub(crate) peaks: NeedPeaks,
     pub(crate) reversals: Reversals,
     pub(crate) launch: LaunchWindow,
+    /// Concurrent places of a worker, when workers were last seen.
+    pub(crate) slots_per_worker: u32,
     /// Slots in use.
     pub(crate) busy: Ewma,
     /// Refusals and missed deadlines per second.
@@ -93,9 +95,10 @@ impl Memory {
             self.memory_seen_ms = Some(self.clock.now_ms());
         }
         if let Some(workers) = observation.workers {
+            self.slots_per_worker = workers.slots_per_worker;
             let have = f64::from(workers.have());
             self.fleet.add(have, share(step_s.max(0.1), FLEET_MEMORY_S));
-            self.target.get_or_insert(workers.have());
+            self.target.get_or_insert_with(|| workers.have());
         }
         let per_day = match &policy.rule {
             Rule::Tidepool(config) => config.reversals_per_day,

@@ -11,7 +11,7 @@ use crate::config::{Bounds, TidepoolConfig};
 use crate::decision::Direction;
 
 /// A change of direction within this time of the last change is a reversal.
-const REVERSAL_MS: u64 = 600_000;
+pub(crate) const REVERSAL_MS: u64 = 600_000;
 const PRICE_STEP: f64 = 1.1;
 const PRICE_S_MIN: f64 = 2.0;
 const PRICE_S_MAX: f64 = 300.0;
@@ -65,17 +65,15 @@ impl Reversals {
         })
     }
 
-    /// Whether the budget has nothing left for retiring now.
-    pub(crate) fn forbids_retiring(&self, bounds: &Bounds, now_ms: u64) -> bool {
-        self.is_reversal(Direction::Down, now_ms) && self.spent + 1.0 > bounds.reversals_max
+    /// Whether no reversal is left to spend.
+    pub(crate) fn exhausted(&self, bounds: &Bounds) -> bool {
+        self.spent + 1.0 > bounds.reversals_max
     }
 
-    /// Policy time at which retiring stops being a reversal, or the budget allows one.
-    pub(crate) fn retiring_allowed_ms(&self, bounds: &Bounds, now_ms: u64) -> u64 {
-        let quiet_ms = self.last.map_or(now_ms, |last| last.at_ms + REVERSAL_MS);
+    /// Policy time at which a reversal is earned.
+    pub(crate) fn earned_ms(&self, bounds: &Bounds, now_ms: u64) -> u64 {
         let over = (self.spent + 1.0 - bounds.reversals_max).max(0.0);
-        let earned_ms = now_ms + crate::clock::millis(over * bounds.reversal_refill_s);
-        quiet_ms.min(earned_ms).max(now_ms)
+        now_ms.saturating_add(crate::clock::millis(over * bounds.reversal_refill_s))
     }
 
     /// Records a change of the target.
@@ -112,22 +110,23 @@ mod tests {
     fn the_budget_runs_out_and_refills() {
         let mut reversals = Reversals::default();
         for (at_ms, direction) in [(0, Direction::Up), (1, Direction::Down), (2, Direction::Up)] {
-            assert!(!reversals.forbids_retiring(&bounds(), at_ms));
+            assert!(!reversals.exhausted(&bounds()));
             reversals.record(direction, at_ms, &bounds());
         }
-        assert!(reversals.forbids_retiring(&bounds(), 3));
-        assert_eq!(reversals.retiring_allowed_ms(&bounds(), 3), 100_003);
+        assert!(reversals.exhausted(&bounds()));
+        assert_eq!(reversals.earned_ms(&bounds(), 3), 100_003);
         (0..=100).for_each(|_| reversals.pass(1.0, &bounds(), 28.0));
-        assert!(!reversals.forbids_retiring(&bounds(), 100_003));
+        assert!(!reversals.exhausted(&bounds()));
     }
 
     #[test]
     fn a_change_after_ten_quiet_minutes_is_no_reversal() {
         let mut reversals = Reversals::default();
-        reversals.spent = 2.0;
         reversals.record(Direction::Up, 0, &bounds());
-        assert!(reversals.forbids_retiring(&bounds(), REVERSAL_MS - 1));
-        assert!(!reversals.forbids_retiring(&bounds(), REVERSAL_MS));
+        reversals.record(Direction::Down, REVERSAL_MS, &bounds());
+        assert_eq!(reversals.spent, 0.0);
+        reversals.record(Direction::Up, 2 * REVERSAL_MS - 1, &bounds());
+        assert_eq!(reversals.spent, 1.0);
     }
 
     #[test]

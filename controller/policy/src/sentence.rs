@@ -138,7 +138,13 @@ fn load(decision: &Decision) -> Option<String> {
 }
 
 fn workers(n: f64) -> String {
-    format!("{} workers", number(n))
+    // What is just above a whole number must not look like it.
+    let excess = n - n.floor();
+    match n {
+        n if (n - 1.0).abs() < 0.005 => "1 worker".to_owned(),
+        n if (0.005..0.05).contains(&excess) => format!("{n:.2} workers"),
+        n => format!("{} workers", number(n)),
+    }
 }
 
 fn requests(n: f64) -> String {

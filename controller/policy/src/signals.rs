@@ -9,7 +9,7 @@ use crate::observation::{Observation, WorkerCounts};
 
 /// Time that a request is taken to hold a slot before any was seen to.
 const SERVICE_S_ASSUMED: f64 = 0.05;
-/// Square-root staffing above which even a wait of nothing is met.
+/// Free slots over the square root of the load that meet even an objective of no wait.
 const ROOT_STAFFING: f64 = 3.0;
 /// The wait objective is at least this share of the whole one.
 const WAIT_SHARE_MIN: f64 = 0.2;
@@ -52,12 +52,17 @@ impl Terms<'_> {
         self.workers.slots()
     }
 
-    /// Free slots that keep all but a few requests from waiting longer than the objective: the
-    /// wait beyond t falls as exp(-free x t / service time), at any size of pool. A pool too small
-    /// for that needs no more than square-root staffing.
+    /// Free slots that keep all but a few requests from waiting longer than the objective.
+    ///
+    /// With k slots free the share of late ones falls as exp(-k t / s) for a wait objective t and a
+    /// service time s, and as exp(-k^2 / load) because a pool much larger than its load is seldom
+    /// full at all. k solves for the sum of both exponents: constant for a large pool, square-root
+    /// staffing for a small one or an objective of no wait.
     fn free_slots(&self, load: f64) -> f64 {
-        let tail = self.config.free_slot_factor * self.service_s / self.wait_objective_s;
-        tail.min(ROOT_STAFFING * load.max(0.0).sqrt())
+        let factor = self.config.free_slot_factor;
+        let patience = self.wait_objective_s / self.service_s;
+        let crowd = 4.0 * (factor / ROOT_STAFFING).powi(2) / load.max(1e-12);
+        2.0 * factor / (patience + (patience * patience + crowd).sqrt())
     }
 
     /// Workers for `rate` requests per second with free slots and no margin for error.
@@ -91,7 +96,11 @@ impl Terms<'_> {
         let starting_slots = f64::from(self.workers.starting) * self.slots();
         let surplus = ready_slots + 0.5 * starting_slots - load;
         let left_s = (work_s - surplus * self.startup_s).max(0.0);
-        let drain_s = (5.0 * self.wait_objective_s).clamp(1.0, 15.0);
+        // Who waits for a slow start is late already: hurrying the drain would only buy workers
+        // that are in the way a minute later.
+        let drain_s = (5.0 * self.wait_objective_s)
+            .max(0.5 * self.startup_s)
+            .clamp(1.0, 15.0);
         (load + self.free_slots(load) + left_s / drain_s) / self.slots()
     }
 
@@ -125,9 +134,9 @@ pub(crate) fn assess(
     let bounds = &policy.bounds;
     let startup_s = startup_s(policy, observation);
     let horizon_s = 1.1 * startup_s + 1.0;
-    let workers = observation.workers.unwrap_or(WorkerCounts {
+    let workers = observation.workers.unwrap_or_else(|| WorkerCounts {
         ready: memory.target.unwrap_or(0),
-        slots_per_worker: 1,
+        slots_per_worker: memory.slots_per_worker,
         ..WorkerCounts::default()
     });
     let service_s = memory.service.mean_s();
@@ -160,6 +169,7 @@ pub(crate) fn assess(
         needs.slots = floor;
     }
     let partial = resource_needs(&mut needs, memory, observation, workers.have());
+    let needs = needs.sound();
     memory.held = needs;
     let offset = 2.0 * terms.slots() / terms.service_s;
     memory

@@ -7,6 +7,9 @@ use crate::observation::Observation;
 use crate::signals::{settled, startup_s};
 use crate::tidepool::{Appraisal, Retirement, have};
 
+/// Time constant of the utilisation: a step shows in it only after as long.
+const AVERAGE_S: f64 = 5.0;
+
 /// Appraises a pool. Its score is the utilisation of the slots that serve or start.
 pub(crate) fn appraise(
     policy: &Policy,
@@ -24,7 +27,7 @@ pub(crate) fn appraise(
     let target = memory.target.unwrap_or(0);
     let high = score.is_some_and(|score| score > config.high);
     let low = score.is_some_and(|score| score < config.low);
-    let step_up = high && settled(memory, &workers, startup_s);
+    let step_up = high && settled(memory, &workers, startup_s.max(AVERAGE_S));
     Appraisal {
         needs: Needs {
             slots: need,
@@ -44,6 +47,7 @@ pub(crate) fn appraise(
             to: target.saturating_sub(config.step),
             reason: Reason::Idle,
             quiet_s: None,
+            affordable: !memory.reversals.exhausted(&policy.bounds),
             stepped: need.is_some_and(|n| whole(n) < target.saturating_sub(config.step)),
         }),
         partial: false,

@@ -1,13 +1,17 @@
 //! The default rule: size to the need, retire by the price of a reversal.
 
+use crate::clock::seconds;
 use crate::config::{Policy, TidepoolConfig};
 use crate::decision::{Needs, RateForecast, Reason, SCORE_IDLE, Signal, score, whole};
 use crate::memory::Memory;
 use crate::observation::Observation;
+use crate::reversal::REVERSAL_MS;
 use crate::signals::{self, Assessment};
 
 /// Shortest time over which a lower need must have held before anything is retired.
 const QUIET_S_MIN: f64 = 15.0;
+/// A need that swings for as long as this does not level out.
+const LEVELLED_S: f64 = 60.0;
 /// 99th percentile of a normal distribution, in standard deviations.
 const P99_DEVIATIONS: f64 = 2.33;
 
@@ -43,6 +47,8 @@ pub(crate) struct Retirement {
     pub(crate) quiet_s: Option<f64>,
     /// Whether fewer still would do and only the step is smaller.
     pub(crate) stepped: bool,
+    /// Whether the budget of reversals has room for it.
+    pub(crate) affordable: bool,
 }
 
 /// Appraises a pool and records its need.
@@ -60,10 +66,26 @@ pub(crate) fn appraise(
     if let Some(need) = raw_need {
         memory.peaks.record(memory.clock.now_ms(), need);
     }
-    let retirement = match (raw_need, score) {
-        (Some(need), Some(score)) if score < SCORE_IDLE => idle(memory, &assessment, whole(need)),
-        (Some(need), Some(_)) => surplus(config, memory, &assessment, need),
-        _ => None,
+    let wish = |quiet_s_min: f64| {
+        let (need, score) = (raw_need?, score?);
+        if score < SCORE_IDLE {
+            idle(memory, quiet_s_min, whole(need))
+        } else {
+            surplus(config, memory, quiet_s_min, need)
+        }
+    };
+    let quick = assessment.startup_s.max(QUIET_S_MIN);
+    let retirement = if memory.reversals.exhausted(&policy.bounds) {
+        // Hold high: only what was not needed for so long that it will hardly be wanted back.
+        let patient = seconds(REVERSAL_MS).max(quick);
+        wish(patient).or_else(|| {
+            wish(quick).map(|retirement| Retirement {
+                affordable: false,
+                ..retirement
+            })
+        })
+    } else {
+        wish(quick)
     };
     let winner = largest.map(|(signal, _)| signal);
     Appraisal {
@@ -88,24 +110,28 @@ pub(crate) fn appraise(
 pub(crate) fn have(memory: &Memory, observation: &Observation) -> u32 {
     observation
         .workers
-        .map_or(memory.target.unwrap_or(0), |workers| workers.have())
-}
-
-fn quiet_s_min(assessment: &Assessment) -> f64 {
-    assessment.startup_s.max(QUIET_S_MIN)
+        .map(|workers| workers.have())
+        .or(memory.target)
+        .unwrap_or(0)
 }
 
 /// Far too many: down to what was needed since a worker launched now could have been there.
-fn idle(memory: &Memory, assessment: &Assessment, need: u32) -> Option<Retirement> {
+fn idle(memory: &Memory, quiet_s_min: f64, need: u32) -> Option<Retirement> {
     let target = memory.target?;
     let now_ms = memory.clock.now_ms();
-    let (quiet_s, peak) = memory.peaks.since(now_ms, quiet_s_min(assessment)).next()?;
+    // While the need still falls, wait for it to level out: one step instead of several.
+    let levelled = |peak: f64, quiet_s: f64| whole(peak) <= need + 1 || quiet_s >= LEVELLED_S;
+    let (quiet_s, peak) = memory
+        .peaks
+        .since(now_ms, quiet_s_min)
+        .find(|(quiet_s, peak)| levelled(*peak, *quiet_s))?;
     let to = whole(peak).max(need);
     (to < target).then_some(Retirement {
         to,
         reason: Reason::Idle,
         quiet_s: Some(quiet_s),
         stepped: false,
+        affordable: true,
     })
 }
 
@@ -114,7 +140,7 @@ fn idle(memory: &Memory, assessment: &Assessment, need: u32) -> Option<Retiremen
 fn surplus(
     config: &TidepoolConfig,
     memory: &Memory,
-    assessment: &Assessment,
+    quiet_s_min: f64,
     need: f64,
 ) -> Option<Retirement> {
     let target = memory.target?;
@@ -124,7 +150,7 @@ fn surplus(
     let step = whole(share).max(1);
     let (quiet_s, enough) = memory
         .peaks
-        .since(now_ms, quiet_s_min(assessment))
+        .since(now_ms, quiet_s_min)
         .map(|(quiet_s, peak)| (quiet_s, whole(peak)))
         .find(|(quiet_s, enough)| {
             let spare = f64::from(target.saturating_sub(*enough));
@@ -137,6 +163,7 @@ fn surplus(
         reason: Reason::Surplus,
         quiet_s: Some(quiet_s),
         stepped: to > enough,
+        affordable: true,
     })
 }
 
