@@ -89,6 +89,9 @@ pub(crate) enum Command {
     /// Check, show or describe the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Send load to a running process and judge what comes back
+    #[command(subcommand)]
+    Load(tidepool_loadtests::LoadCommand),
     /// Ask the running process whether it is ready: exit 0 if it is, 1 if not
     Health,
     /// Print the version

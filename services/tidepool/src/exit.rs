@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
-/// Exit codes of every command but `load`. Usage errors end with 2 while the command line is read.
+/// How a command ended. Usage errors end with 2 while the command line is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
     /// Done, or stopped on request.
@@ -12,6 +12,8 @@ pub(crate) enum Exit {
     Failure,
     /// The configuration is bad.
     BadConfiguration,
+    /// A load run ended with a code of its own, such as 99 for a missed threshold.
+    OfLoad(u8),
 }
 
 impl Exit {
@@ -47,6 +49,7 @@ impl From<Exit> for ExitCode {
             Exit::Failure => Self::FAILURE,
             // EX_CONFIG of sysexits.h.
             Exit::BadConfiguration => Self::from(78),
+            Exit::OfLoad(code) => Self::from(code),
         }
     }
 }

@@ -33,6 +33,7 @@ fn main() -> ExitCode {
         Command::Pools => client::run(&global, &Call::Pools),
         Command::Workers => client::run(&global, &Call::Workers),
         Command::Drain { id } => client::run(&global, &Call::Drain(id)),
+        Command::Load(command) => client::load::run(&global, command),
         Command::Health => client::run(&global, &Call::Health),
     }
     .into()

@@ -1,6 +1,8 @@
 //! Commands that ask or order a running process, over its operator API.
 
+mod address;
 mod events;
+pub(crate) mod load;
 mod operator;
 mod sse;
 mod views;
@@ -51,12 +53,15 @@ fn call_with(
     settings: &settings::Settings,
 ) -> anyhow::Result<()> {
     let operator = Operator::new(global.operator_addr.as_deref(), settings)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    let mut printer = stdout(global.output);
+    runtime()?.block_on(perform(&operator, call, &mut printer))
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .context("cannot start the runtime")?;
-    let mut printer = stdout(global.output);
-    runtime.block_on(perform(&operator, call, &mut printer))
+        .context("cannot start the runtime")
 }
 
 async fn perform<W: Write>(

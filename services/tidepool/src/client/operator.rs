@@ -1,12 +1,12 @@
 //! Calls the operator API of a running process.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use reqwest::header::ACCEPT;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde_json::Value;
 
+use super::address::{AddressError, base_url};
 use crate::settings::{Secret, Settings};
 use crate::terminal::harmless;
 
@@ -21,13 +21,8 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CallError {
     /// The address cannot be called.
-    #[error("'{address}' cannot be called: {problem}")]
-    Address {
-        /// As it was given.
-        address: String,
-        /// What is wrong with it, and what would do.
-        problem: String,
-    },
+    #[error(transparent)]
+    Address(#[from] AddressError),
     /// There is nobody.
     #[error("nothing listens on {0}: is tidepool running? start it with `tidepool`")]
     NobodyThere(String),
@@ -74,7 +69,7 @@ impl CallError {
             Self::Problem { status, .. } => {
                 status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS
             }
-            Self::Address { .. } | Self::Unauthorized { .. } | Self::Foreign { .. } => false,
+            Self::Address(_) | Self::Unauthorized { .. } | Self::Foreign { .. } => false,
         }
     }
 }
@@ -92,18 +87,15 @@ impl Operator {
     /// # Errors
     /// When the address cannot be called.
     pub(crate) fn new(address: Option<&str>, settings: &Settings) -> Result<Self, CallError> {
-        let base = match address {
-            Some(address) => base_url(address)?,
-            None => base_url(&callable(settings.http.operator_addr)?)?,
-        };
+        let base = base_url(address, settings.http.operator_addr)?;
         // Operators are called directly: a proxy of the environment is meant for the internet.
         let http = reqwest::Client::builder()
             .no_proxy()
             .connect_timeout(CONNECT_TIMEOUT)
             .build()
-            .map_err(|error| CallError::Address {
+            .map_err(|error| CallError::Unreachable {
                 address: base.to_string(),
-                problem: chain(&error),
+                cause: chain(&error),
             })?;
         Ok(Self {
             http,
@@ -272,69 +264,4 @@ fn chain(error: &dyn std::error::Error) -> String {
         cause = inner.source();
     }
     harmless(&text)
-}
-
-/// Where to call a process that listens on `addr`.
-fn callable(addr: SocketAddr) -> Result<String, CallError> {
-    let ip = match addr.ip() {
-        ip if !ip.is_unspecified() => ip,
-        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
-    };
-    match addr.port() {
-        0 => Err(CallError::Address {
-            address: addr.to_string(),
-            problem: "port 0 means any free port; name the one that tidepool printed as it \
-                      started, with --operator-addr"
-                .to_owned(),
-        }),
-        port => Ok(SocketAddr::new(ip, port).to_string()),
-    }
-}
-
-fn base_url(address: &str) -> Result<Url, CallError> {
-    let text = if address.contains("://") {
-        address.to_owned()
-    } else {
-        format!("http://{address}")
-    };
-    let bad = |problem: &str| CallError::Address {
-        address: address.to_owned(),
-        problem: problem.to_owned(),
-    };
-    match Url::parse(&text) {
-        Ok(url) if url.scheme() == "http" && url.has_host() => Ok(url),
-        Ok(url) if url.scheme() == "https" => {
-            Err(bad("this client speaks plain HTTP; call it where TLS ends"))
-        }
-        _ => Err(bad("it must be HOST:PORT, such as 127.0.0.1:8701")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_become_urls() {
-        for (address, url) in [
-            ("127.0.0.1:8701", "http://127.0.0.1:8701/"),
-            ("[::1]:8701", "http://[::1]:8701/"),
-            ("http://tide.example/ops", "http://tide.example/ops"),
-        ] {
-            assert_eq!(base_url(address).unwrap().as_str(), url);
-        }
-        for address in ["", "https://h:1", "ftp://h", "a b"] {
-            assert!(base_url(address).is_err(), "{address}");
-        }
-    }
-
-    #[test]
-    fn an_address_to_bind_becomes_one_to_call() {
-        let called = |addr: &str| callable(addr.parse().unwrap());
-        assert_eq!(called("0.0.0.0:8701").unwrap(), "127.0.0.1:8701");
-        assert_eq!(called("[::]:8701").unwrap(), "[::1]:8701");
-        assert_eq!(called("10.0.0.5:1").unwrap(), "10.0.0.5:1");
-        assert!(called("127.0.0.1:0").is_err());
-    }
 }

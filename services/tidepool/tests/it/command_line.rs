@@ -21,8 +21,8 @@ fn tidepool(folder: &tempfile::TempDir, args: &[&str]) -> Command {
 }
 
 fn run(args: &[&str]) -> Output {
-    let folder = tempfile::tempdir().unwrap();
-    tidepool(&folder, args).output().unwrap()
+    let folder = tempfile::tempdir().expect("a folder");
+    tidepool(&folder, args).output().expect("the program runs")
 }
 
 fn call(server: &StandIn, args: &[&str]) -> Output {
@@ -30,7 +30,7 @@ fn call(server: &StandIn, args: &[&str]) -> Output {
 }
 
 fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
+    String::from_utf8(bytes.to_vec()).expect("UTF-8")
 }
 
 fn event(id: u64, sentence: &str) -> String {
