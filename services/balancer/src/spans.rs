@@ -30,103 +30,117 @@ pub(crate) struct Story {
     pub(crate) error: Option<&'static str>,
 }
 
-/// Turns instants of the monotonic clock into wall time.
-struct Wall {
+/// Makes spans of one trace; turns instants of the monotonic clock into wall time.
+struct Teller {
+    trace: TraceContext,
     now: SystemTime,
     at: Instant,
 }
 
-impl Wall {
-    fn of(&self, instant: Instant) -> SystemTime {
+impl Teller {
+    fn wall(&self, instant: Instant) -> SystemTime {
         self.now - self.at.saturating_duration_since(instant)
+    }
+
+    fn span(
+        &self,
+        name: impl Into<Cow<'static, str>>,
+        parent: Option<SpanId>,
+        (begin, end): (Instant, Instant),
+    ) -> SpanRecord {
+        SpanRecord {
+            name: name.into(),
+            context: self.trace.child(),
+            parent,
+            kind: SpanKind::Internal,
+            begin: self.wall(begin),
+            end: self.wall(end),
+            attributes: Vec::new(),
+            error: None,
+        }
     }
 }
 
 impl Story {
     /// Hands all spans of the request over.
     pub(crate) fn tell(self, spans: &Spans) {
-        let wall = Wall {
+        let teller = Teller {
+            trace: self.trace,
             now: SystemTime::now(),
             at: Instant::now(),
         };
-        let span = |name: Cow<'static, str>, id, parent, kind, begin, end| SpanRecord {
-            name,
+        self.queue(&teller)
+            .into_iter()
+            .for_each(|span| spans.record(span));
+        self.work(&teller)
+            .into_iter()
+            .for_each(|span| spans.record(span));
+        for step in &self.steps {
+            let mut span = teller.span(step.name, Some(self.handler), (step.begin, step.end));
+            span.error = step.failed.then_some(Cow::Borrowed("failed"));
+            spans.record(span);
+        }
+        spans.record(self.server(&teller));
+    }
+
+    /// The HTTP request as a whole.
+    fn server(&self, teller: &Teller) -> SpanRecord {
+        SpanRecord {
+            context: self.trace,
+            kind: SpanKind::Server,
+            attributes: vec![
+                ("http.request.method", "POST".into()),
+                ("http.route", "/v1/invoke/{kind}".into()),
+                ("http.response.status_code", i64::from(self.status).into()),
+                ("tidepool.kind", self.kind.clone().into()),
+                ("tidepool.request_id", self.request_id.clone().into()),
+            ],
+            // As HTTP conventions have it, a caller's mistake is no error of the server.
+            error: self.error.filter(|_| self.status >= 500).map(Cow::Borrowed),
+            ..teller.span(
+                "POST /v1/invoke/{kind}",
+                self.parent,
+                (self.begin, self.end),
+            )
+        }
+    }
+
+    /// The wait for a slot, also when it was none.
+    fn queue(&self, teller: &Teller) -> Option<SpanRecord> {
+        let admitted = self.admitted?;
+        let times = (admitted, admitted + self.waited);
+        let span = teller.span("queue", Some(self.trace.span_id), times);
+        Some(SpanRecord {
+            attributes: vec![("tidepool.pool", self.pool.clone().into())],
+            ..span
+        })
+    }
+
+    /// From the slot to the answer: dispatch, the worker, and its handler.
+    fn work(&self, teller: &Teller) -> Vec<SpanRecord> {
+        let Some(times) = self.times else {
+            return Vec::new();
+        };
+        let root = Some(self.trace.span_id);
+        let dispatch = teller.span("dispatch", root, (times.granted, times.begin));
+        let mut worker = teller.span("worker", root, (times.begin, times.end));
+        if let Some(id) = &self.worker {
+            worker
+                .attributes
+                .push(("tidepool.worker", id.to_string().into()));
+        }
+        let handler = SpanRecord {
             context: TraceContext {
-                span_id: id,
+                span_id: self.handler,
                 ..self.trace
             },
-            parent,
-            kind,
-            begin: wall.of(begin),
-            end: wall.of(end),
-            attributes: Vec::new(),
-            error: None,
-        };
-        let inner = |name: Cow<'static, str>, parent, begin, end| {
-            span(
-                name,
-                SpanId::random(),
-                Some(parent),
-                SpanKind::Internal,
-                begin,
-                end,
+            error: self.error.map(Cow::Borrowed),
+            ..teller.span(
+                format!("handler {}", self.kind),
+                Some(worker.context.span_id),
+                (times.begin, times.end),
             )
         };
-        let root = self.trace.span_id;
-        if let Some(admitted) = self.admitted {
-            if self.waited > Duration::ZERO {
-                let mut queue = inner("queue".into(), root, admitted, admitted + self.waited);
-                queue
-                    .attributes
-                    .push(("tidepool.pool", self.pool.clone().into()));
-                spans.record(queue);
-            }
-        }
-        if let Some(times) = self.times {
-            spans.record(inner("dispatch".into(), root, times.granted, times.begin));
-            let mut worker = inner("worker".into(), root, times.begin, times.end);
-            if let Some(id) = &self.worker {
-                worker
-                    .attributes
-                    .push(("tidepool.worker", id.to_string().into()));
-            }
-            let name = format!("handler {}", self.kind).into();
-            let parent = Some(worker.context.span_id);
-            let mut handler = span(
-                name,
-                self.handler,
-                parent,
-                SpanKind::Internal,
-                times.begin,
-                times.end,
-            );
-            handler.error = self.error.map(Cow::Borrowed);
-            spans.record(worker);
-            spans.record(handler);
-        }
-        for step in &self.steps {
-            let mut child = inner(step.name.into(), self.handler, step.begin, step.end);
-            child.error = step.failed.then_some(Cow::Borrowed("failed"));
-            spans.record(child);
-        }
-        let name = "POST /v1/invoke/{kind}".into();
-        let mut server = span(
-            name,
-            root,
-            self.parent,
-            SpanKind::Server,
-            self.begin,
-            self.end,
-        );
-        server.attributes = vec![
-            ("http.request.method", "POST".into()),
-            ("http.route", "/v1/invoke/{kind}".into()),
-            ("http.response.status_code", i64::from(self.status).into()),
-            ("tidepool.kind", self.kind.clone().into()),
-            ("tidepool.request_id", self.request_id.clone().into()),
-        ];
-        // As HTTP conventions have it, a caller's mistake is no error of the server.
-        server.error = self.error.filter(|_| self.status >= 500).map(Cow::Borrowed);
-        spans.record(server);
+        vec![dispatch, worker, handler]
     }
 }

@@ -3,6 +3,7 @@
 //! table that a worker joins through [`Membership`], and run on the HTTP thread or on the
 //! worker's [`Lane`].
 
+mod hosted;
 mod lane;
 mod membership;
 mod node;

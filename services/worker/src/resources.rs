@@ -54,10 +54,11 @@ impl Probe {
         let control_group = system.cgroup_limits();
         let limit = control_group
             .as_ref()
-            .map_or(system.total_memory(), |c| c.total_memory);
-        let used = control_group.as_ref().map_or(system.used_memory(), |c| {
-            c.total_memory.saturating_sub(c.free_memory)
-        });
+            .map_or_else(|| system.total_memory(), |c| c.total_memory);
+        let used = control_group.as_ref().map_or_else(
+            || system.used_memory(),
+            |c| c.total_memory.saturating_sub(c.free_memory),
+        );
         Resources {
             process_cpu_cores: process.map(|p| f64::from(p.cpu_usage()) / 100.0),
             machine_cpu_cores: Some(

@@ -82,7 +82,9 @@ fn sheds_when_queue_is_full_by_count_and_by_bytes() {
         refusal(dispatch.admit(&large, now, || 0)),
         RefusalReason::QueueBytesFull
     );
-    (0..3).for_each(|_| drop(dispatch.admit(&ask(now), now, || 0)));
+    (0..3).for_each(|_| {
+        dispatch.admit(&ask(now), now, || 0);
+    });
     assert!(dispatch.refuses_all().is_some());
     assert_eq!(
         refusal(dispatch.admit(&ask(now), now, || 0)),

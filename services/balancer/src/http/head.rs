@@ -123,7 +123,8 @@ impl Wishes {
     pub(crate) fn deadline_from(&self, now: std::time::Instant, default_ms: u64) -> Deadline {
         Deadline::from_now(
             now,
-            self.deadline.unwrap_or(Duration::from_millis(default_ms)),
+            self.deadline
+                .unwrap_or_else(|| Duration::from_millis(default_ms)),
         )
     }
 }

@@ -13,8 +13,13 @@ async fn send(harness: &Harness, act: &str) -> TcpStream {
         "POST /v1/invoke/act HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     );
-    let mut stream = TcpStream::connect(harness.addr).await.unwrap();
-    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut stream = TcpStream::connect(harness.addr)
+        .await
+        .expect("a connection");
+    stream
+        .write_all(request.as_bytes())
+        .await
+        .expect("the server reads");
     stream
 }
 

@@ -41,7 +41,7 @@ pub(crate) struct Actor {
 }
 
 impl Actor {
-    pub(crate) fn new(stage: &Arc<Stage>) -> Arc<dyn Handler> {
+    pub(crate) fn on(stage: &Arc<Stage>) -> Arc<dyn Handler> {
         let schema = || serde_json::to_value(schema_for!(Order)).expect("a schema is JSON");
         let spec = KindSpec {
             kind: Kind::new("act").expect("valid"),

@@ -57,7 +57,7 @@ impl Harness {
     pub(crate) fn with(spec: PoolSpec, stage: Arc<Stage>) -> Self {
         let registry = Registry::new();
         let metrics = BalancerMetrics::register(&registry).expect("fresh registry");
-        let handler = Actor::new(&stage);
+        let handler = Actor::on(&stage);
         let pool = Pool::new(spec.clone(), metrics.of_pool(&spec), Instant::now());
         let store = Arc::new(EmbeddedStore::ephemeral().expect("a store"));
         let api = web::Data::new(Api::new(ApiConfig {

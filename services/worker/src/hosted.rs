@@ -1,0 +1,196 @@
+//! One pool as a node hosts it: its workers and what is known of each.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use actix::{Actor, Addr, AsyncContext, Context};
+use serde_json::json;
+use tidepool_core::{NodeId, PoolSpec, SetTarget, Timestamp, WorkerId, WorkerReport, WorkerState};
+
+use crate::membership::{Membership, Seat};
+use crate::node::{Node, PoolHosting};
+use crate::restart::RestartPolicy;
+use crate::worker::{Change, Drain, Worker, WorkerConfig};
+
+pub(crate) struct Entry {
+    pub(crate) addr: Addr<Worker>,
+    pub(crate) launch: u64,
+    pub(crate) state: WorkerState,
+    pub(crate) started_at: Timestamp,
+    pub(crate) ready_since: Option<Instant>,
+    pub(crate) startup: Option<Duration>,
+    pub(crate) seat: Option<Arc<Seat>>,
+    /// What earlier seats of this worker had counted when it restarted.
+    pub(crate) completed_before: u64,
+    pub(crate) panics_before: u64,
+    pub(crate) cpu: Option<(Instant, f64)>,
+}
+
+impl Entry {
+    fn completed(&self) -> u64 {
+        self.completed_before + self.seat.as_ref().map_or(0, |seat| seat.completed())
+    }
+
+    fn panics(&self) -> u64 {
+        self.panics_before + self.seat.as_ref().map_or(0, |seat| seat.panics())
+    }
+
+    /// CPU cores in use since the last call; absent until there are two readings.
+    fn cpu_cores(&mut self, now: Instant) -> Option<f64> {
+        let seconds = self.seat.as_ref().and_then(|seat| seat.lane.cpu_seconds());
+        let before = std::mem::replace(&mut self.cpu, seconds.map(|s| (now, s)));
+        let (then, earlier) = before?;
+        let elapsed = now.duration_since(then).as_secs_f64();
+        (elapsed > 0.0).then_some(((seconds? - earlier) / elapsed).max(0.0))
+    }
+}
+
+pub(crate) struct Pool {
+    pub(crate) spec: Arc<PoolSpec>,
+    pub(crate) handlers: Vec<Arc<dyn tidepool_handler::Handler>>,
+    pub(crate) membership: Arc<dyn Membership>,
+    pub(crate) target: Option<SetTarget>,
+    pub(crate) workers: BTreeMap<WorkerId, Entry>,
+    pub(crate) launches: u64,
+    pub(crate) hold_until: Option<Instant>,
+    pub(crate) crash_loop: bool,
+}
+
+impl Pool {
+    pub(crate) fn new(hosting: PoolHosting) -> Self {
+        Self {
+            spec: Arc::new(hosting.spec),
+            handlers: hosting.handlers,
+            membership: hosting.membership,
+            target: None,
+            workers: BTreeMap::new(),
+            launches: 0,
+            hold_until: None,
+            crash_loop: false,
+        }
+    }
+
+    pub(crate) fn spawn(&mut self, restart: RestartPolicy, ctx: &mut Context<Node>) {
+        self.launches += 1;
+        let id = WorkerId::new(&self.spec.name, self.launches);
+        let addr = Worker::new(WorkerConfig {
+            id: id.clone(),
+            pool: Arc::clone(&self.spec),
+            handlers: self.handlers.clone(),
+            membership: Arc::clone(&self.membership),
+            restart,
+            node: ctx.address().recipient(),
+        })
+        .start();
+        let entry = Entry {
+            addr,
+            launch: self.launches,
+            state: WorkerState::Starting,
+            started_at: SystemTime::now().into(),
+            ready_since: None,
+            startup: None,
+            seat: None,
+            completed_before: 0,
+            panics_before: 0,
+            cpu: None,
+        };
+        self.workers.insert(id, entry);
+    }
+
+    pub(crate) fn drain(&mut self, id: &WorkerId) -> bool {
+        let Some(entry) = self.workers.get_mut(id) else {
+            return false;
+        };
+        let sent = entry.addr.try_send(Drain).is_ok();
+        if sent {
+            entry.state = WorkerState::Draining;
+        }
+        sent
+    }
+
+    pub(crate) fn reports(&mut self, node: &NodeId, now: Instant) -> Vec<WorkerReport> {
+        let (spec, membership) = (&self.spec, &self.membership);
+        let report = |(id, entry): (&WorkerId, &mut Entry)| WorkerReport {
+            id: id.clone(),
+            pool: spec.name.clone(),
+            node: node.clone(),
+            state: entry.state,
+            slots: spec.slots,
+            busy: membership.busy(id),
+            started_at: entry.started_at,
+            startup: entry.startup,
+            completed: entry.completed(),
+            panics: entry.panics(),
+            cpu_cores: entry.cpu_cores(now),
+        };
+        self.workers.iter_mut().map(report).collect()
+    }
+
+    /// Takes note of a change and says how to tell of it.
+    pub(crate) fn changed(
+        &mut self,
+        id: &WorkerId,
+        change: &Change,
+    ) -> Option<(&'static str, serde_json::Value)> {
+        let entry = self.workers.get_mut(id)?;
+        let told = match change {
+            Change::Starting => {
+                entry.become_state(WorkerState::Starting);
+                ("worker.starting", json!({"worker": id}))
+            }
+            Change::Ready { seat, startup } => {
+                entry.seat_at(Arc::clone(seat), *startup);
+                let startup_ms = u64::try_from(startup.as_millis()).unwrap_or(u64::MAX);
+                (
+                    "worker.ready",
+                    json!({"worker": id, "startup_ms": startup_ms}),
+                )
+            }
+            Change::Crashed { cause, restart_in } => {
+                entry.become_state(WorkerState::Crashed);
+                let restart_in_ms = u64::try_from(restart_in.as_millis()).unwrap_or(u64::MAX);
+                let data = json!({"worker": id, "cause": cause, "restart_in_ms": restart_in_ms});
+                ("worker.crashed", data)
+            }
+            Change::Draining => {
+                entry.become_state(WorkerState::Draining);
+                (
+                    "worker.draining",
+                    json!({"worker": id, "busy": self.membership.busy(id)}),
+                )
+            }
+            Change::Stopped { gave_up } => {
+                let data = json!({
+                    "worker": id, "gave_up": gave_up,
+                    "completed": entry.completed(), "panics": entry.panics(),
+                });
+                self.workers.remove(id);
+                ("worker.stopped", data)
+            }
+        };
+        Some(told)
+    }
+}
+
+impl Entry {
+    fn become_state(&mut self, state: WorkerState) {
+        // An order to drain is final, whatever was on its way to us when it was given.
+        if self.state != WorkerState::Draining {
+            self.state = state;
+        }
+        if state != WorkerState::Ready {
+            self.ready_since = None;
+        }
+    }
+
+    fn seat_at(&mut self, seat: Arc<Seat>, startup: Duration) {
+        self.become_state(WorkerState::Ready);
+        self.ready_since = Some(Instant::now());
+        self.startup = Some(startup);
+        self.completed_before = self.completed();
+        self.panics_before = self.panics();
+        self.seat = Some(seat);
+        self.cpu = None;
+    }
+}
