@@ -321,3 +321,49 @@ fn snapshot(db: &Connection, job: &mut dyn Job, now: Timestamp) -> rusqlite::Res
     job.run(&transaction, now)?;
     transaction.commit()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::embedded::EmbeddedStore;
+    use crate::port::{Epoch, Log, Position};
+
+    fn limit_pages(store: &EmbeddedStore, pages: i64) {
+        let limit = store.engine.write(0, move |db, _| {
+            db.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(Ok(())))
+        });
+        wait(limit).unwrap();
+    }
+
+    #[test]
+    fn a_full_disk_acknowledges_nothing_and_ends_when_there_is_space() {
+        let store = EmbeddedStore::ephemeral().unwrap();
+        let append = || wait(store.append("s", Epoch::UNFENCED, vec![vec![7; 4_000].into()]));
+        let count = || {
+            let read = wait(store.read("s", Position::START, 10_000));
+            read.unwrap().len()
+        };
+        limit_pages(&store, 60);
+        let mut acknowledged = 0;
+        let error = loop {
+            match append() {
+                Ok(_) => acknowledged += 1,
+                Err(error) => break error,
+            }
+            assert!(acknowledged < 100);
+        };
+        assert!(matches!(error, StoreError::DiskFull { .. }), "{error:?}");
+        assert!(append().is_err());
+        assert_eq!(store.health().state, "down");
+        assert_eq!(
+            count(),
+            acknowledged,
+            "reads go on, and hold what was acknowledged"
+        );
+
+        limit_pages(&store, 1_000_000);
+        append().unwrap();
+        assert_eq!(store.health().state, "ok");
+        assert_eq!(count(), acknowledged + 1);
+    }
+}
