@@ -1,0 +1,129 @@
+//! What the fleet looks like: status, pools, workers; and the order to drain one of these.
+
+use actix_web::http::header;
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Serialize;
+use serde_json::json;
+use tidepool_core::status::{ComponentHealth, DrainError, Explanation, PoolStatus};
+use tidepool_core::{PoolName, WorkerId};
+
+use crate::Shared;
+use crate::problem::{Code, Problem};
+
+/// Longest worker id that is looked up, in bytes.
+const WORKER_ID_LEN_MAX: usize = 128;
+/// Advice to a caller whose order could not be taken, in seconds.
+const RETRY_AFTER_S: u32 = 1;
+
+fn document(body: &impl Serialize) -> HttpResponse {
+    HttpResponse::Ok()
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .json(body)
+}
+
+/// All parts and how they are: those of the fleet, and the feed.
+pub(crate) fn components(shared: &Shared) -> Vec<ComponentHealth> {
+    let mut components = shared.fleet.health();
+    components.push(shared.feed.health());
+    components
+}
+
+pub(crate) async fn status(shared: web::Data<Shared>) -> HttpResponse {
+    let identity = &shared.identity;
+    let brief = |pool: &PoolStatus| {
+        json!({
+            "pool": pool.pool, "ready": pool.ready, "starting": pool.starting,
+            "draining": pool.draining, "target": pool.target, "queued": pool.queued,
+            "score": pool.score, "paused": pool.paused,
+        })
+    };
+    let pools: Vec<_> = shared.fleet.pools().iter().map(brief).collect();
+    document(&json!({
+        "version": identity.version,
+        "commit": identity.commit,
+        "uptime_s": identity.started.elapsed().as_secs_f64(),
+        "role": identity.role,
+        "leader": identity.leader,
+        "draining": shared.is_draining(),
+        "addresses": identity.addresses,
+        "pools": pools,
+        "components": components(&shared),
+    }))
+}
+
+pub(crate) async fn pools(shared: web::Data<Shared>) -> HttpResponse {
+    document(&json!({ "pools": shared.fleet.pools() }))
+}
+
+pub(crate) async fn pool(
+    request: HttpRequest,
+    shared: web::Data<Shared>,
+    name: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    Ok(document(&find(&request, &shared, &name)?))
+}
+
+pub(crate) async fn explain(
+    request: HttpRequest,
+    shared: web::Data<Shared>,
+    name: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    let pool = find(&request, &shared, &name)?;
+    let explanation = shared.fleet.explain(&pool.pool);
+    Ok(document(
+        &explanation.unwrap_or_else(|| undecided(pool.pool)),
+    ))
+}
+
+/// A pool exists before anything has been decided about it.
+fn undecided(pool: PoolName) -> Explanation {
+    Explanation {
+        sentence: format!(
+            "Nothing has been decided about {pool} yet: the first decision follows the first \
+             measurement."
+        ),
+        pool,
+        decision: json!({}),
+        blocked_by: None,
+        earliest_change: None,
+    }
+}
+
+fn find(request: &HttpRequest, shared: &Shared, name: &str) -> Result<PoolStatus, Problem> {
+    let mut pools = shared.fleet.pools().into_iter();
+    pools
+        .find(|pool| pool.pool.as_str() == name)
+        .ok_or_else(|| {
+            let name: String = name.chars().take(80).collect();
+            let detail = format!("there is no pool '{name}'");
+            Problem::new(Code::UnknownPool, detail, request)
+        })
+}
+
+pub(crate) async fn workers(shared: web::Data<Shared>) -> HttpResponse {
+    document(&json!({ "workers": shared.fleet.workers() }))
+}
+
+pub(crate) async fn drain(
+    request: HttpRequest,
+    shared: web::Data<Shared>,
+    id: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    let id: String = id.chars().take(WORKER_ID_LEN_MAX).collect();
+    let worker = WorkerId::from_text(&id);
+    match shared.fleet.drain(&worker) {
+        Ok(()) => {
+            tracing::info!(worker = %id, "an operator drains a worker");
+            Ok(HttpResponse::Accepted().json(json!({"worker": worker, "state": "draining"})))
+        }
+        Err(error @ DrainError::Unknown(_)) => Err(Problem::new(
+            Code::UnknownWorker,
+            error.to_string(),
+            &request,
+        )),
+        Err(error @ DrainError::Busy) => {
+            let problem = Problem::new(Code::NodeBusy, error.to_string(), &request);
+            Err(problem.retry_after(RETRY_AFTER_S))
+        }
+    }
+}

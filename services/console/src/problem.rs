@@ -1,0 +1,281 @@
+//! Errors as callers see them: RFC 9457 problems with a stable code.
+
+use std::fmt;
+
+use actix_web::body::BoxBody;
+use actix_web::http::{StatusCode, header};
+use actix_web::{HttpMessage, HttpRequest, HttpResponse, ResponseError};
+use serde::Serialize;
+
+use crate::access::RequestIdentity;
+
+/// A kind of problem.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Code {
+    BadQuery,
+    Unauthorized,
+    ForeignOrigin,
+    NotFound,
+    UnknownPool,
+    UnknownWorker,
+    MethodNotAllowed,
+    TooManyStreams,
+    NodeBusy,
+    Draining,
+    StoreUnavailable,
+    Internal,
+}
+
+impl Code {
+    pub(crate) const ALL: [Self; 12] = [
+        Self::BadQuery,
+        Self::Unauthorized,
+        Self::ForeignOrigin,
+        Self::NotFound,
+        Self::UnknownPool,
+        Self::UnknownWorker,
+        Self::MethodNotAllowed,
+        Self::TooManyStreams,
+        Self::NodeBusy,
+        Self::Draining,
+        Self::StoreUnavailable,
+        Self::Internal,
+    ];
+
+    /// Name, status, title and what to do.
+    fn facts(self) -> (&'static str, u16, &'static str, &'static str) {
+        match self {
+            Self::BadQuery => (
+                "bad_query",
+                400,
+                "A parameter cannot be understood",
+                "Correct the parameter that errors[] names, or leave it out.",
+            ),
+            Self::Unauthorized => (
+                "unauthorized",
+                401,
+                "The operator token is needed",
+                "Send it as 'Authorization: Bearer <token>'. A browser asks for a user and a \
+                 password: the password is the token.",
+            ),
+            Self::ForeignOrigin => (
+                "foreign_origin",
+                403,
+                "Another site may not give orders",
+                "Give the order from the console itself, or from a program.",
+            ),
+            Self::NotFound => (
+                "not_found",
+                404,
+                "There is nothing here",
+                "See /docs for the routes there are.",
+            ),
+            Self::UnknownPool => (
+                "unknown_pool",
+                404,
+                "There is no such pool",
+                "GET /v1/pools lists the pools there are.",
+            ),
+            Self::UnknownWorker => (
+                "unknown_worker",
+                404,
+                "There is no such worker",
+                "GET /v1/workers lists the workers there are.",
+            ),
+            Self::MethodNotAllowed => (
+                "method_not_allowed",
+                405,
+                "This method is not for this route",
+                "Use one of the methods in the Allow header.",
+            ),
+            Self::TooManyStreams => (
+                "too_many_streams",
+                503,
+                "Too many event streams are open",
+                "Close one, or try again after Retry-After seconds.",
+            ),
+            Self::NodeBusy => (
+                "node_busy",
+                503,
+                "The node cannot take the order now",
+                "Try again after Retry-After seconds.",
+            ),
+            Self::Draining => (
+                "draining",
+                503,
+                "This process is going away",
+                "Try again after Retry-After seconds; another process will answer.",
+            ),
+            Self::StoreUnavailable => (
+                "store_unavailable",
+                503,
+                "Older events cannot be read",
+                "GET /v1/status tells what is wrong with the store.",
+            ),
+            Self::Internal => (
+                "internal",
+                500,
+                "Something is wrong with this program",
+                "Report the request id; the log has the cause.",
+            ),
+        }
+    }
+
+    pub(crate) fn as_str(self) -> &'static str {
+        self.facts().0
+    }
+
+    pub(crate) fn status(self) -> StatusCode {
+        StatusCode::from_u16(self.facts().1).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    pub(crate) fn title(self) -> &'static str {
+        self.facts().2
+    }
+
+    pub(crate) fn advice(self) -> &'static str {
+        self.facts().3
+    }
+
+    /// Whether the same request may succeed later.
+    pub(crate) fn is_retryable(self) -> bool {
+        self.status() == StatusCode::SERVICE_UNAVAILABLE
+    }
+}
+
+/// What is wrong with one parameter.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub(crate) struct Fault {
+    pub(crate) parameter: String,
+    pub(crate) message: String,
+}
+
+/// A problem that can be returned with `?`.
+#[derive(Clone, Debug)]
+pub(crate) struct Problem {
+    code: Code,
+    detail: String,
+    faults: Vec<Fault>,
+    retry_after_s: Option<u32>,
+    allow: Option<&'static str>,
+    /// Whom it is told to, once known.
+    subject: Subject,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Subject {
+    instance: String,
+    request_id: String,
+    trace_id: String,
+    /// A browser, which can ask its user for a password.
+    is_browser: bool,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    r#type: String,
+    title: &'static str,
+    status: u16,
+    detail: &'a str,
+    instance: &'a str,
+    code: &'static str,
+    retryable: bool,
+    request_id: &'a str,
+    trace_id: &'a str,
+    #[serde(skip_serializing_if = "<[Fault]>::is_empty")]
+    errors: &'a [Fault],
+}
+
+impl Problem {
+    pub(crate) fn new(code: Code, detail: impl Into<String>, request: &HttpRequest) -> Self {
+        let identity = request.extensions().get::<RequestIdentity>().cloned();
+        let (request_id, trace_id) = identity
+            .map(|known| (known.request_id, known.trace_id))
+            .unwrap_or_default();
+        let accept = request.headers().get(header::ACCEPT);
+        let is_browser = accept
+            .and_then(|value| value.to_str().ok())
+            .is_some_and(|value| value.contains("text/html"));
+        Self {
+            code,
+            detail: detail.into(),
+            faults: Vec::new(),
+            retry_after_s: None,
+            allow: None,
+            subject: Subject {
+                instance: request.path().to_owned(),
+                request_id,
+                trace_id,
+                is_browser,
+            },
+        }
+    }
+
+    /// A parameter that cannot be understood.
+    pub(crate) fn bad_query(fault: Fault, request: &HttpRequest) -> Self {
+        let detail = format!("{}: {}", fault.parameter, fault.message);
+        Self {
+            faults: vec![fault],
+            ..Self::new(Code::BadQuery, detail, request)
+        }
+    }
+
+    pub(crate) fn retry_after(self, seconds: u32) -> Self {
+        Self {
+            retry_after_s: Some(seconds),
+            ..self
+        }
+    }
+
+    pub(crate) fn allow(self, methods: &'static str) -> Self {
+        Self {
+            allow: Some(methods),
+            ..self
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code.as_str(), self.detail)
+    }
+}
+
+impl ResponseError for Problem {
+    fn status_code(&self) -> StatusCode {
+        self.code.status()
+    }
+
+    fn error_response(&self) -> HttpResponse<BoxBody> {
+        let body = Body {
+            r#type: format!("/problems/{}", self.code.as_str()),
+            title: self.code.title(),
+            status: self.code.status().as_u16(),
+            detail: &self.detail,
+            instance: &self.subject.instance,
+            code: self.code.as_str(),
+            retryable: self.code.is_retryable(),
+            request_id: &self.subject.request_id,
+            trace_id: &self.subject.trace_id,
+            errors: &self.faults,
+        };
+        let mut response = HttpResponse::build(self.code.status());
+        response
+            .content_type("application/problem+json")
+            .insert_header((header::CACHE_CONTROL, "no-store"));
+        if let Some(seconds) = self.retry_after_s {
+            response.insert_header((header::RETRY_AFTER, seconds));
+        }
+        if let Some(methods) = self.allow {
+            response.insert_header((header::ALLOW, methods));
+        }
+        if self.code == Code::Unauthorized {
+            response.append_header((header::WWW_AUTHENTICATE, "Bearer realm=\"tidepool\""));
+            if self.subject.is_browser {
+                response.append_header((header::WWW_AUTHENTICATE, "Basic realm=\"tidepool\""));
+            }
+        }
+        // Strings and numbers always have a JSON form.
+        response.body(serde_json::to_vec(&body).unwrap_or_default())
+    }
+}
