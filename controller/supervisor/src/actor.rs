@@ -1,0 +1,141 @@
+//! The actor: takes reports, and decides once a second.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use actix::{Actor, AsyncContext, Context, Handler, Message};
+use prometheus::Registry;
+use tidepool_core::{NodeReport, PoolName, PoolReport};
+use tidepool_policy::InvalidPolicy;
+
+use crate::control::{Control, PoolPlan};
+use crate::metrics::Metrics;
+use crate::ports::Ports;
+use crate::view::SupervisorView;
+
+/// How often it decides.
+const TICK: Duration = Duration::from_secs(1);
+/// Reports that may wait; senders drop what does not fit, and the next second brings more.
+const MAILBOX_LEN: usize = 1_024;
+
+/// Reports of pools over the last second or so.
+#[derive(Message, Clone, Debug)]
+#[rtype(result = "()")]
+pub struct PoolReports(pub Vec<PoolReport>);
+
+/// The report of one node. The first one makes the supervisor decide at once.
+#[derive(Message, Clone, Debug)]
+#[rtype(result = "()")]
+pub struct NodeReports(pub NodeReport);
+
+/// Decides now instead of at the next second.
+#[derive(Message, Clone, Copy, Debug)]
+#[rtype(result = "()")]
+struct Tick;
+
+/// What a supervisor is.
+#[derive(Debug)]
+pub struct SupervisorConfig {
+    /// Fencing epoch: larger than that of any supervisor before.
+    pub epoch: u64,
+    /// The pools and how they are sized.
+    pub pools: Vec<PoolPlan>,
+    /// What it reaches out to.
+    pub ports: Ports,
+}
+
+/// A supervisor cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum SupervisorError {
+    /// A pool's policy cannot be run.
+    #[error("pool '{pool}' cannot be sized")]
+    Policy {
+        /// The pool.
+        pool: PoolName,
+        /// What is wrong.
+        source: InvalidPolicy,
+    },
+    /// Two pools have one name.
+    #[error("there are two pools named '{0}'")]
+    TwicePool(PoolName),
+    /// Another part has registered a metric of the same name.
+    #[error("the supervisor's metrics cannot be registered")]
+    Metrics(#[source] prometheus::Error),
+}
+
+/// Observes, decides, and tells the nodes how many workers each pool should have.
+pub struct Supervisor {
+    control: Control,
+    tick: Duration,
+}
+
+impl Supervisor {
+    /// A supervisor that has yet to be started, with its metrics in `registry`.
+    ///
+    /// # Errors
+    /// When a policy is impossible, a pool is named twice, or a metric is already registered.
+    pub fn new(config: SupervisorConfig, registry: &Registry) -> Result<Self, SupervisorError> {
+        let mut names = BTreeSet::new();
+        for plan in &config.pools {
+            let pool = &plan.spec.name;
+            plan.policy
+                .validate()
+                .map_err(|source| SupervisorError::Policy {
+                    pool: pool.clone(),
+                    source,
+                })?;
+            if !names.insert(pool) {
+                return Err(SupervisorError::TwicePool(pool.clone()));
+            }
+        }
+        let metrics = Metrics::new(registry).map_err(SupervisorError::Metrics)?;
+        Ok(Self {
+            control: Control::new(config.epoch, config.pools, config.ports, metrics),
+            tick: TICK,
+        })
+    }
+
+    /// The window through which operators look.
+    #[must_use]
+    pub fn view(&self) -> SupervisorView {
+        self.control.view.clone()
+    }
+}
+
+impl Actor for Supervisor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(MAILBOX_LEN);
+        ctx.run_interval(self.tick, |supervisor, _| supervisor.control.tick());
+    }
+}
+
+impl Handler<PoolReports> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, PoolReports(reports): PoolReports, _: &mut Self::Context) {
+        for report in &reports {
+            self.control.take_pool(report);
+        }
+    }
+}
+
+impl Handler<NodeReports> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, NodeReports(report): NodeReports, _: &mut Self::Context) {
+        self.control.take_node(report);
+    }
+}
+
+impl Handler<Tick> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, Tick: Tick, _: &mut Self::Context) {
+        self.control.tick();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,259 @@
+//! Collects what came in between two decisions: counts add up, histograms merge, gauges are the
+//! newest.
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::time::Duration;
+
+use tidepool_core::{
+    LatencyHistogram, NodeId, NodeReport, PoolName, PoolReport, Timestamp, WorkerId, WorkerReport,
+};
+
+/// Start-up times that the percentile is taken over.
+const STARTUPS_KEPT: usize = 64;
+/// A node that was silent for so long is gone and its workers with it.
+const NODE_SILENT: Duration = Duration::from_secs(60);
+/// Nodes that are kept apart; more than this many are not known.
+const NODES_MAX: usize = 1_024;
+
+/// Reports of one pool since the last decision.
+#[derive(Debug, Default)]
+pub(crate) struct PoolIntake {
+    pub(crate) window: Duration,
+    pub(crate) arrivals: u64,
+    pub(crate) completed: u64,
+    pub(crate) refused: u64,
+    pub(crate) deadline_missed: u64,
+    pub(crate) cancelled: u64,
+    pub(crate) failed: u64,
+    pub(crate) busy_slot_s: f64,
+    pub(crate) wait: LatencyHistogram,
+    pub(crate) work: LatencyHistogram,
+    pub(crate) newest: Option<Newest>,
+}
+
+/// Gauges of a pool's newest report.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Newest {
+    /// When it came, by the supervisor's clock: other clocks may differ.
+    pub(crate) received: Timestamp,
+    pub(crate) queued: u32,
+    pub(crate) oldest_wait: Duration,
+    pub(crate) busy_slots: u32,
+    pub(crate) ready_slots: u32,
+}
+
+impl PoolIntake {
+    /// Adds a report that came at `now`.
+    pub(crate) fn add(&mut self, report: &PoolReport, now: Timestamp) {
+        self.window = self.window.saturating_add(report.window);
+        self.arrivals += report.arrivals;
+        self.completed += report.completed;
+        self.refused += report.refused;
+        self.deadline_missed += report.deadline_missed;
+        self.cancelled += report.cancelled;
+        self.failed += report.failed;
+        self.busy_slot_s += report.busy_slot_s;
+        self.wait.merge(&report.wait);
+        self.work.merge(&report.work);
+        self.newest = Some(Newest {
+            received: now,
+            queued: report.queued,
+            oldest_wait: report.oldest_wait,
+            busy_slots: report.busy_slots,
+            ready_slots: report.ready_slots,
+        });
+    }
+
+    /// Forgets the counts; the gauges stay until newer ones come.
+    pub(crate) fn clear(&mut self) {
+        self.wait.clear();
+        self.work.clear();
+        *self = Self {
+            wait: std::mem::take(&mut self.wait),
+            work: std::mem::take(&mut self.work),
+            newest: self.newest,
+            ..Self::default()
+        };
+    }
+}
+
+/// Start-up times of a pool's workers, each counted once.
+#[derive(Debug, Default)]
+pub(crate) struct Startups {
+    seconds: VecDeque<f64>,
+    counted: HashSet<WorkerId>,
+}
+
+impl Startups {
+    /// Takes in the start-up times of workers that are new, and forgets those that are gone.
+    pub(crate) fn observe<'a>(&mut self, workers: impl Iterator<Item = &'a WorkerReport> + Clone) {
+        for worker in workers.clone() {
+            let Some(startup) = worker.startup else {
+                continue;
+            };
+            if self.counted.insert(worker.id.clone()) {
+                self.seconds.push_back(startup.as_secs_f64());
+            }
+        }
+        while self.seconds.len() > STARTUPS_KEPT {
+            self.seconds.pop_front();
+        }
+        if self.counted.len() > STARTUPS_KEPT {
+            let alive: HashSet<&WorkerId> = workers.map(|worker| &worker.id).collect();
+            self.counted.retain(|id| alive.contains(id));
+        }
+    }
+
+    /// 95th percentile in seconds (the nearest rank); nothing before the first.
+    pub(crate) fn p95_s(&self) -> Option<f64> {
+        let mut sorted: Vec<f64> = self.seconds.iter().copied().collect();
+        sorted.sort_by(f64::total_cmp);
+        let rank = (sorted.len() * 95).div_ceil(100);
+        sorted.get(rank.checked_sub(1)?).copied()
+    }
+}
+
+/// The newest report of each node.
+#[derive(Debug, Default)]
+pub(crate) struct Nodes(BTreeMap<NodeId, (Timestamp, NodeReport)>);
+
+impl Nodes {
+    /// Takes in a report that came at `now`.
+    pub(crate) fn add(&mut self, report: NodeReport, now: Timestamp) {
+        if self.0.len() >= NODES_MAX && !self.0.contains_key(&report.node) {
+            tracing::warn!(node = %report.node, "too many nodes: its report is ignored");
+            return;
+        }
+        self.0.insert(report.node.clone(), (now, report));
+    }
+
+    /// Forgets nodes that have been silent for a minute.
+    pub(crate) fn forget_silent(&mut self, now: Timestamp) {
+        self.0
+            .retain(|_, (received, _)| now.since(*received) < NODE_SILENT);
+    }
+
+    /// Seconds since the oldest of the newest reports; nothing before the first. One silent node is
+    /// enough to doubt the count of workers.
+    pub(crate) fn age_s(&self, now: Timestamp) -> Option<f64> {
+        let oldest = self.0.values().map(|(received, _)| *received).min()?;
+        Some(now.seconds_since(oldest))
+    }
+
+    /// The reports.
+    pub(crate) fn reports(&self) -> impl Iterator<Item = &NodeReport> + Clone {
+        self.0.values().map(|(_, report)| report)
+    }
+
+    /// Workers of one pool.
+    pub(crate) fn workers_of<'a>(
+        &'a self,
+        pool: &'a PoolName,
+    ) -> impl Iterator<Item = &'a WorkerReport> + Clone {
+        self.reports()
+            .flat_map(|report| &report.workers)
+            .filter(move |worker| worker.pool == *pool)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use tidepool_core::WorkerState;
+
+    pub(crate) fn pool_name() -> PoolName {
+        PoolName::new("echo").unwrap()
+    }
+
+    pub(crate) fn pool_report(arrivals: u64, busy_slot_s: f64) -> PoolReport {
+        PoolReport {
+            pool: pool_name(),
+            at: Timestamp(0),
+            window: Duration::from_secs(1),
+            arrivals,
+            completed: arrivals,
+            refused: 0,
+            deadline_missed: 0,
+            cancelled: 0,
+            failed: 0,
+            queued: 0,
+            queued_bytes: 0,
+            oldest_wait: Duration::ZERO,
+            busy_slots: 0,
+            ready_slots: 4,
+            busy_slot_s,
+            wait: LatencyHistogram::new(),
+            work: LatencyHistogram::new(),
+        }
+    }
+
+    pub(crate) fn worker(n: u64, state: WorkerState, startup_ms: Option<u64>) -> WorkerReport {
+        WorkerReport {
+            id: WorkerId::new(&pool_name(), n),
+            pool: pool_name(),
+            node: NodeId::new("local").unwrap(),
+            state,
+            slots: 4,
+            busy: 0,
+            started_at: Timestamp(0),
+            startup: startup_ms.map(Duration::from_millis),
+            completed: 0,
+            panics: 0,
+            cpu_cores: None,
+        }
+    }
+
+    pub(crate) fn node_report(workers: Vec<WorkerReport>) -> NodeReport {
+        NodeReport {
+            node: NodeId::new("local").unwrap(),
+            at: Timestamp(0),
+            process_cpu_cores: None,
+            machine_cpu_cores: None,
+            cores: 2,
+            memory_bytes: None,
+            memory_limit_bytes: None,
+            memory_used_bytes: None,
+            workers,
+        }
+    }
+
+    #[test]
+    fn counts_add_up_and_gauges_are_the_newest() {
+        let mut intake = PoolIntake::default();
+        let mut second = pool_report(5, 0.5);
+        second.queued = 9;
+        second.work.record(Duration::from_millis(100));
+        intake.add(&pool_report(3, 0.25), Timestamp(1_000));
+        intake.add(&second, Timestamp(2_000));
+        assert_eq!((intake.arrivals, intake.window.as_secs()), (8, 2));
+        assert_eq!(intake.work.count(), 1);
+        assert_eq!(intake.newest.map(|n| n.queued), Some(9));
+        intake.clear();
+        assert_eq!((intake.arrivals, intake.work.count()), (0, 0));
+        assert_eq!(intake.newest.map(|n| n.queued), Some(9));
+    }
+
+    #[test]
+    fn each_start_counts_once_and_old_ones_are_forgotten() {
+        let mut startups = Startups::default();
+        assert_eq!(startups.p95_s(), None);
+        let slow = [worker(0, WorkerState::Ready, Some(9_000))];
+        (0..50).for_each(|_| startups.observe(slow.iter()));
+        assert_eq!(startups.p95_s(), Some(9.0));
+        for n in 1..=STARTUPS_KEPT as u64 {
+            startups.observe([worker(n, WorkerState::Ready, Some(100))].iter());
+        }
+        assert_eq!(startups.p95_s(), Some(0.1));
+        assert!(startups.counted.len() <= STARTUPS_KEPT + 1);
+    }
+
+    #[test]
+    fn a_silent_node_makes_the_count_old_and_is_then_forgotten() {
+        let mut nodes = Nodes::default();
+        assert_eq!(nodes.age_s(Timestamp(0)), None);
+        nodes.add(node_report(vec![]), Timestamp(1_000));
+        assert_eq!(nodes.age_s(Timestamp(6_000)), Some(5.0));
+        nodes.forget_silent(Timestamp(61_000));
+        assert_eq!(nodes.age_s(Timestamp(61_000)), None);
+    }
+}

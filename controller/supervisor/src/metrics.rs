@@ -1,0 +1,149 @@
+//! The supervisor's metrics. A number that was not measured has no series, so that it cannot be
+//! mistaken for zero.
+
+use prometheus::{GaugeVec, IntCounterVec, IntGaugeVec, Opts, Registry};
+use tidepool_core::{PoolName, WorkerState};
+use tidepool_policy::{Decision, Signal};
+
+/// All series, labelled by pool.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    score: GaugeVec,
+    target: IntGaugeVec,
+    need: GaugeVec,
+    workers: IntGaugeVec,
+    decisions: IntCounterVec,
+    age: GaugeVec,
+    forecast: GaugeVec,
+}
+
+fn gauge(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> prometheus::Result<GaugeVec> {
+    let gauge = GaugeVec::new(Opts::new(name, help), labels)?;
+    registry.register(Box::new(gauge.clone()))?;
+    Ok(gauge)
+}
+
+fn int_gauge(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> prometheus::Result<IntGaugeVec> {
+    let gauge = IntGaugeVec::new(Opts::new(name, help), labels)?;
+    registry.register(Box::new(gauge.clone()))?;
+    Ok(gauge)
+}
+
+/// Sets a series, or removes it when there is nothing to say.
+fn say(gauge: &GaugeVec, labels: &[&str], value: Option<f64>) {
+    match value {
+        Some(value) => gauge.with_label_values(labels).set(value),
+        None => {
+            // It may never have been there.
+            let _ = gauge.remove_label_values(labels);
+        }
+    }
+}
+
+impl Metrics {
+    /// Creates the series and registers them.
+    pub(crate) fn new(registry: &Registry) -> prometheus::Result<Self> {
+        let decisions = IntCounterVec::new(
+            Opts::new(
+                "tidepool_scaling_decisions_total",
+                "Decisions told on the feed: changes, the first, and newly held wishes.",
+            ),
+            &["pool", "direction", "reason"],
+        )?;
+        registry.register(Box::new(decisions.clone()))?;
+        Ok(Self {
+            score: gauge(
+                registry,
+                "tidepool_load_score",
+                "Load score: 0.80 is exactly enough workers.",
+                &["pool"],
+            )?,
+            target: int_gauge(
+                registry,
+                "tidepool_pool_target",
+                "Workers wanted.",
+                &["pool"],
+            )?,
+            need: gauge(
+                registry,
+                "tidepool_need",
+                "Workers that a signal asks for.",
+                &["pool", "signal"],
+            )?,
+            workers: int_gauge(
+                registry,
+                "tidepool_workers",
+                "Workers by state.",
+                &["pool", "state"],
+            )?,
+            decisions,
+            age: gauge(
+                registry,
+                "tidepool_metrics_age_seconds",
+                "Seconds since the pool's newest report.",
+                &["pool"],
+            )?,
+            forecast: gauge(
+                registry,
+                "tidepool_forecast_rate",
+                "Requests per second expected one start-up time ahead, by quantile.",
+                &["pool", "q"],
+            )?,
+        })
+    }
+
+    /// Shows a decision.
+    pub(crate) fn show(&self, pool: &PoolName, decision: &Decision, age_s: Option<f64>) {
+        let pool = pool.as_str();
+        say(&self.score, &[pool], decision.score);
+        say(&self.age, &[pool], age_s);
+        for signal in Signal::ALL {
+            say(
+                &self.need,
+                &[pool, signal.as_str()],
+                decision.needs.get(*signal),
+            );
+        }
+        say(
+            &self.forecast,
+            &[pool, "0.5"],
+            decision.forecast.map(|f| f.p50),
+        );
+        say(
+            &self.forecast,
+            &[pool, "0.99"],
+            decision.forecast.map(|f| f.p99),
+        );
+        self.target
+            .with_label_values(&[pool])
+            .set(i64::from(decision.to));
+    }
+
+    /// Shows how many workers are in a state.
+    pub(crate) fn show_workers(&self, pool: &PoolName, state: WorkerState, n: usize) {
+        self.workers
+            .with_label_values(&[pool.as_str(), state.as_str()])
+            .set(i64::try_from(n).unwrap_or(i64::MAX));
+    }
+
+    /// Counts a decision that was told.
+    pub(crate) fn count(&self, pool: &PoolName, decision: &Decision) {
+        self.decisions
+            .with_label_values(&[
+                pool.as_str(),
+                decision.direction.as_str(),
+                decision.reason.as_str(),
+            ])
+            .inc();
+    }
+}

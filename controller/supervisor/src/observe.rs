@@ -1,0 +1,173 @@
+//! Builds the observation of a pool from what came in. Pure: what was not reported stays `None`.
+
+use tidepool_core::{NodeReport, PoolSpec, Timestamp, WorkerReport, WorkerState};
+use tidepool_policy::{Backlog, CpuSample, Observation, WorkSample, WorkerCounts};
+
+use crate::intake::{Nodes, PoolIntake};
+
+/// What is known of a pool at `now`.
+pub(crate) fn observe(
+    spec: &PoolSpec,
+    intake: &PoolIntake,
+    nodes: &Nodes,
+    startup_p95_s: Option<f64>,
+    now: Timestamp,
+) -> Observation {
+    let workers_age_s = nodes.age_s(now);
+    let workers = nodes.workers_of(&spec.name);
+    Observation {
+        work: (!intake.window.is_zero()).then(|| work(intake)),
+        backlog: intake.newest.map(|newest| Backlog {
+            queued: f64::from(newest.queued),
+            oldest_wait_s: newest.oldest_wait.as_secs_f64(),
+            busy_slots: f64::from(newest.busy_slots),
+        }),
+        work_age_s: intake
+            .newest
+            .map(|newest| now.seconds_since(newest.received)),
+        workers: workers_age_s.map(|_| count(spec, workers.clone())),
+        workers_age_s,
+        startup_p95_s,
+        cpu: cpu(spec, workers, nodes.reports()),
+        // Workers of one process share its memory; it cannot be told apart by pool.
+        memory: None,
+        node_memory_share: nodes.reports().filter_map(memory_share).reduce(f64::max),
+        // The learned pattern's place.
+        forecast: None,
+    }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "counts of a second are far below 2^52"
+)]
+fn work(intake: &PoolIntake) -> WorkSample {
+    let seconds = |d: Option<std::time::Duration>| d.map(|d| d.as_secs_f64());
+    WorkSample {
+        window_s: intake.window.as_secs_f64(),
+        arrivals: intake.arrivals as f64,
+        completed: intake.completed as f64,
+        refused: intake.refused as f64,
+        deadline_missed: intake.deadline_missed as f64,
+        failed: intake.failed as f64,
+        cancelled: intake.cancelled as f64,
+        released: intake.work.count() as f64,
+        busy_slot_s: intake.busy_slot_s,
+        wait_p95_s: seconds(intake.wait.quantile(0.95)),
+        service_mean_s: seconds(intake.work.mean()),
+        service_p95_s: seconds(intake.work.quantile(0.95)),
+    }
+}
+
+fn count<'a>(
+    spec: &PoolSpec,
+    workers: impl Iterator<Item = &'a WorkerReport> + Clone,
+) -> WorkerCounts {
+    let in_state = |state| {
+        let n = workers
+            .clone()
+            .filter(|worker| worker.state == state)
+            .count();
+        u32::try_from(n).unwrap_or(u32::MAX)
+    };
+    WorkerCounts {
+        ready: in_state(WorkerState::Ready),
+        starting: in_state(WorkerState::Starting),
+        draining: in_state(WorkerState::Draining),
+        slots_per_worker: spec.slots,
+    }
+}
+
+/// CPU of ready workers' own threads; a worker has at most one thread a slot, and a machine its
+/// cores.
+fn cpu<'a>(
+    spec: &PoolSpec,
+    workers: impl Iterator<Item = &'a WorkerReport>,
+    nodes: impl Iterator<Item = &'a NodeReport>,
+) -> Option<CpuSample> {
+    let used_cores = workers
+        .filter(|worker| worker.state == WorkerState::Ready)
+        .filter_map(|worker| worker.cpu_cores)
+        .reduce(|sum, cores| sum + cores)?;
+    let cores = nodes.map(|node| node.cores).max().unwrap_or(1);
+    Some(CpuSample {
+        used_cores,
+        quota_cores_per_worker: f64::from(spec.slots.min(cores).max(1)),
+    })
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a share needs no last digits")]
+fn memory_share(node: &NodeReport) -> Option<f64> {
+    let used = node.memory_used_bytes.or(node.memory_bytes)?;
+    let limit = node.memory_limit_bytes.filter(|limit| *limit > 0)?;
+    Some(used as f64 / limit as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::intake::tests::{node_report, pool_name, pool_report, worker};
+
+    fn spec() -> PoolSpec {
+        PoolSpec {
+            name: pool_name(),
+            kinds: vec![],
+            slots: 4,
+            queue_len_max: 10,
+            queue_bytes_max: 1_000,
+            deadline_ms: 1_000,
+        }
+    }
+
+    #[test]
+    fn what_was_not_reported_stays_missing() {
+        let nothing = observe(
+            &spec(),
+            &PoolIntake::default(),
+            &Nodes::default(),
+            None,
+            Timestamp(5),
+        );
+        assert_eq!(nothing, Observation::default());
+    }
+
+    #[test]
+    fn reports_become_numbers_with_ages() {
+        let mut intake = PoolIntake::default();
+        let mut report = pool_report(20, 2.0);
+        report.work.record(Duration::from_millis(100));
+        report.queued = 3;
+        intake.add(&report, Timestamp(1_000));
+        let mut nodes = Nodes::default();
+        let mut busy = worker(0, WorkerState::Ready, None);
+        busy.cpu_cores = Some(0.75);
+        let mut node = node_report(vec![
+            busy,
+            worker(1, WorkerState::Starting, None),
+            worker(2, WorkerState::Draining, None),
+            worker(3, WorkerState::Crashed, None),
+        ]);
+        node.memory_bytes = Some(50);
+        node.memory_limit_bytes = Some(100);
+        nodes.add(node, Timestamp(1_500));
+        let seen = observe(&spec(), &intake, &nodes, Some(0.3), Timestamp(3_000));
+        let work = seen.work.unwrap();
+        assert_eq!(
+            (work.arrivals, work.released, work.busy_slot_s),
+            (20.0, 1.0, 2.0)
+        );
+        assert!((work.service_p95_s.unwrap() - 0.1).abs() < 0.002);
+        assert_eq!(seen.backlog.map(|b| b.queued), Some(3.0));
+        assert_eq!(
+            (seen.work_age_s, seen.workers_age_s),
+            (Some(2.0), Some(1.5))
+        );
+        let counts = seen.workers.unwrap();
+        assert_eq!((counts.ready, counts.starting, counts.draining), (1, 1, 1));
+        let cpu = seen.cpu.unwrap();
+        assert_eq!((cpu.used_cores, cpu.quota_cores_per_worker), (0.75, 2.0));
+        assert_eq!(seen.node_memory_share, Some(0.5));
+    }
+}
