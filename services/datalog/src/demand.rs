@@ -22,6 +22,11 @@ use crate::task::Task;
 /// no longer be proved from the rules as written.
 pub(crate) fn restrict(mut task: Task, short_cuts: bool) -> Task {
     let demands = Demands::of(&task);
+    let chains = if short_cuts {
+        linear::find(&task, &demands)
+    } else {
+        Vec::new()
+    };
     let names: Vec<Option<Predicate>> = (0..demands.masks.len())
         .map(|predicate| {
             let mask = demands.mask(predicate);
@@ -32,11 +37,6 @@ pub(crate) fn restrict(mut task: Task, short_cuts: bool) -> Task {
     let rewriter = Rewriter {
         demands: &demands,
         names,
-    };
-    let chains = if short_cuts {
-        linear::find(&task, &demands)
-    } else {
-        Vec::new()
     };
     let mut rules = Vec::new();
     let mut literals = 0;

@@ -88,38 +88,40 @@ impl<'a> Prover<'a> {
 
     fn prove(&mut self, predicate: Predicate, row: u32, depth: usize) -> Proof {
         let relation = &self.relations[predicate];
+        let derivation = match relation.origin(row) {
+            Some(Origin::Derived { at }) => relation.derivation(at),
+            Some(Origin::Written { .. }) | None => None,
+        };
+        let derivation = derivation.map(|(rule, rows)| {
+            let rule = &self.task.rules[rule];
+            (rule, rows, self.values(rule, rows))
+        });
         let is_answer = relation.role() == Role::Answer;
         let mut proof = Proof {
-            conclusion: self.fact(predicate, relation.row(row)),
+            conclusion: match &derivation {
+                Some((rule, _, values)) if is_answer => self.body(rule, values),
+                _ => self.fact(predicate, relation.row(row)),
+            },
             ground: Ground::Omitted,
             line: None,
             premises: Vec::new(),
         };
-        if self.nodes_left == 0 || depth >= self.depth_max {
+        let too_deep = derivation.is_some() && depth >= self.depth_max;
+        if self.nodes_left == 0 || too_deep {
             return proof;
         }
         self.nodes_left -= 1;
-        match relation.origin(row) {
-            None => {}
-            Some(Origin::Written { line }) => {
-                proof.ground = Ground::Fact;
-                proof.line = Some(line);
-            }
-            Some(Origin::Derived { at }) => {
-                let Some((rule, rows)) = relation.derivation(at) else {
-                    return proof;
-                };
-                let rule = &self.task.rules[rule];
-                let values = self.values(rule, rows);
-                if is_answer {
-                    proof.ground = Ground::Query;
-                    proof.conclusion = self.body(rule, &values);
-                } else {
-                    proof.ground = Ground::Rule;
-                    proof.line = Some(rule.head.at.line);
-                }
-                proof.premises = self.premises(rule, rows, &values, depth + 1);
-            }
+        if let Some((rule, rows, values)) = derivation {
+            proof.ground = if is_answer {
+                Ground::Query
+            } else {
+                Ground::Rule
+            };
+            proof.line = (!is_answer).then_some(rule.head.at.line);
+            proof.premises = self.premises(rule, rows, &values, depth + 1);
+        } else if let Some(Origin::Written { line }) = relation.origin(row) {
+            proof.ground = Ground::Fact;
+            proof.line = Some(line);
         }
         proof
     }

@@ -19,9 +19,6 @@ pub(crate) fn check(rule: &Rule) -> Result<(), ProgramError> {
             format!("'{name}' in {place} is not bound by a positive literal of the body"),
         ))
     };
-    for term in &rule.head.terms {
-        require(term, "the head")?;
-    }
     for literal in &rule.body {
         match literal {
             Literal::Holds(_) => {}
@@ -37,6 +34,10 @@ pub(crate) fn check(rule: &Rule) -> Result<(), ProgramError> {
                 require(right, "a comparison")?;
             }
         }
+    }
+    // Last, as the head of a query repeats what stands in its body.
+    for term in &rule.head.terms {
+        require(term, "the head")?;
     }
     Ok(())
 }
