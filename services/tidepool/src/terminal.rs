@@ -39,15 +39,15 @@ impl<W: Write> Printer<W> {
         self.out.flush()
     }
 
-    /// Prints one JSON document: indented for `json`, on one line for `jsonl`.
+    /// Prints one JSON document: on one line for `jsonl`, else indented.
     ///
     /// # Errors
     /// When stdout cannot be written to.
     pub(crate) fn json(&mut self, value: &Value) -> io::Result<()> {
-        if self.form == Output::Json {
-            self.line(&format!("{value:#}"))
-        } else {
+        if self.form == Output::Jsonl {
             self.line(&value.to_string())
+        } else {
+            self.line(&format!("{value:#}"))
         }
     }
 
