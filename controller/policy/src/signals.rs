@@ -16,7 +16,9 @@ const WAIT_SHARE_MIN: f64 = 0.2;
 /// Losses per second that are not worth a worker.
 const LOST_MIN: f64 = 0.01;
 /// A signal that was measured once is held, and holds the pool, for this long.
-const HELD_S: f64 = 600.0;
+const HELD_S: f64 = 60.0;
+/// Slots in use below which a pool has no CPU or memory of its work to measure.
+const BUSY_MIN: f64 = 0.01;
 
 /// What the signals say of a pool.
 #[derive(Clone, Debug)]
@@ -247,8 +249,9 @@ fn resource_needs(
     observation: &Observation,
     have: u32,
 ) -> bool {
+    let works = memory.busy.value() >= BUSY_MIN;
     let lately = |seen_ms: Option<u64>| {
-        seen_ms.is_some_and(|at_ms| memory.clock.seconds_since(at_ms) < HELD_S)
+        works && seen_ms.is_some_and(|at_ms| memory.clock.seconds_since(at_ms) < HELD_S)
     };
     let mut partial = false;
     match &observation.cpu {

@@ -6,7 +6,6 @@ use std::time::{Instant, SystemTime};
 use tidepool_core::Timestamp;
 
 /// Wall time of now plus the time that has passed since, at every call.
-#[must_use]
 pub fn steady_wall_clock() -> impl Fn() -> Timestamp + Send + Sync + 'static {
     let wall = Timestamp::from(SystemTime::now());
     let start = Instant::now();

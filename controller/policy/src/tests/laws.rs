@@ -463,3 +463,20 @@ fn lowered_and_raised_bounds_are_obeyed_at_once() {
     let up = pool.run(1, 0.0);
     assert!(up.to >= 9, "{}", up.sentence());
 }
+
+#[test]
+fn a_missing_cpu_signal_holds_a_busy_pool_for_a_minute() {
+    let mut pool = Loop::new(Policy::tidepool(1, 60));
+    for _ in 0..60 {
+        let mut observation = second(10.0, 0.05, pool.ready);
+        observation.cpu = Some(CpuSample {
+            used_cores: 8.0,
+            quota_cores_per_worker: 1.0,
+        });
+        pool.step(&observation, 1_000);
+    }
+    assert_eq!(pool.log.last().and_then(|d| d.winner), Some(Signal::Cpu));
+    let before = pool.ready;
+    assert_eq!(pool.run(58, 10.0).to, before);
+    assert!(pool.run(120, 10.0).to < before);
+}

@@ -109,9 +109,11 @@ impl Scene {
             .map_or(0, |target| target.n);
         let busy_slot_s = (f64::from(arrivals) * 0.05).min(f64::from(ready) * 4.0);
         let mut report = pool_report(u64::from(arrivals), busy_slot_s);
-        for _ in 0..arrivals {
-            report.work.record(Duration::from_millis(50));
-        }
+        // What there was no slot for is refused.
+        let served = (busy_slot_s / 0.05).round() as u32;
+        (0..served).for_each(|_| report.work.record(Duration::from_millis(50)));
+        report.completed = u64::from(served);
+        report.refused = u64::from(arrivals.saturating_sub(served));
         let workers = (0..u64::from(ready))
             .map(|n| worker(n, WorkerState::Ready, Some(20)))
             .collect::<Vec<WorkerReport>>();
