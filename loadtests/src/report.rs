@@ -337,16 +337,18 @@ fn outcome_name(status: Option<u16>, code: &str) -> String {
 
 fn timeline(scenario: &Scenario, results: &Results) -> Vec<TimelinePoint> {
     let Grid { width, .. } = results.grid;
+    let plan = &scenario.plan;
     let dropped = results.paced.dropped_at.iter();
     let buckets = results.recorder.timeline.iter().zip(dropped).zip(0_u32..);
     buckets
         .map(|((bucket, dropped), i)| {
+            // The last bucket may reach beyond the plan.
             let at_s = (width * i).as_secs_f64();
-            let end_s = at_s + width.as_secs_f64();
-            let expected = scenario.plan.expected_until(end_s) - scenario.plan.expected_until(at_s);
-            timeline_point(at_s, expected / width.as_secs_f64(), bucket, *dropped)
+            let end_s = (width * (i + 1)).min(plan.duration()).as_secs_f64();
+            let expected = plan.expected_until(end_s) - plan.expected_until(at_s);
+            timeline_point(at_s, expected / (end_s - at_s), bucket, *dropped)
         })
-        .take_while(|point| point.at_s <= results.paced.lasted.as_secs_f64())
+        .take_while(|point| point.at_s < results.paced.lasted.as_secs_f64())
         .collect()
 }
 

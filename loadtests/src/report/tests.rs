@@ -34,7 +34,9 @@ fn results(scenario: &Scenario) -> Results {
     (0..10).for_each(|_| record(9_900, 1, Outcome::answered(503, Some("overloaded"))));
     (0..10).for_each(|_| record(9_950, 10_000, Outcome::lost("timeout")));
     let mut dropped_at = vec![0; grid.buckets];
-    dropped_at[3] = 5;
+    if let Some(dropped) = dropped_at.get_mut(3) {
+        *dropped = 5;
+    }
     Results {
         paced: Paced {
             due: 905,
@@ -99,6 +101,18 @@ fn the_timeline_has_every_second_with_its_plan_and_drops() {
     assert!((report.timeline[4].planned_per_s - 100.0).abs() < 1e-6);
     assert_eq!(report.timeline[0].ok, 100);
     assert_eq!(report.timeline[3].dropped, 5);
+}
+
+#[test]
+fn a_bucket_that_reaches_beyond_the_plan_has_the_rate_of_the_plan() {
+    let mut scenario = scenario(&[]);
+    scenario.plan = RatePlan::new(&[Stage::constant(100.0, Duration::from_millis(1_500))]).unwrap();
+    let mut results = results(&scenario);
+    results.paced.lasted = scenario.plan.duration();
+    let rates = timeline(&scenario, &results)
+        .into_iter()
+        .map(|p| p.planned_per_s.round());
+    assert_eq!(rates.collect::<Vec<_>>(), [100.0, 100.0]);
 }
 
 #[test]
