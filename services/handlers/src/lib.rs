@@ -2,8 +2,13 @@
 
 mod echo;
 mod grammar;
+mod input;
 mod memory;
+mod reasoning;
 #[cfg(test)]
 mod testing;
 
 pub use echo::echo;
+pub use grammar::grammar;
+pub use memory::{MemoryConfig, memory};
+pub use reasoning::reasoning;

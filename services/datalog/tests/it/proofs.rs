@@ -9,7 +9,7 @@ fn prove(program: &str, query: &str) -> Vec<Proof> {
         proofs: Some(ProofLimits::default()),
         ..Limits::default()
     };
-    let answers = ask_within(program, query, &limits).unwrap();
+    let answers = ask_within(program, query, &limits).expect("within the limits");
     answers.proofs.expect("proofs were asked for")
 }
 
