@@ -2,7 +2,9 @@
 //!
 //! This crate only shows. What it shows comes from a [`SharedFleetView`], a [`Feed`] and a
 //! metrics [`Registry`]; the one order that it passes on is to drain a worker. The caller binds
-//! the listener (loopback unless told otherwise) and mounts [`Console::configure`].
+//! the listener (loopback unless told otherwise) and mounts [`Console::configure`]. The server
+//! should be built with `h1_allow_half_closed(false)`, so that a stream whose client went away
+//! gives its place back at once and not with the next ping.
 
 mod access;
 mod events;

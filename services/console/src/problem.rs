@@ -42,82 +42,46 @@ impl Code {
         Self::Internal,
     ];
 
-    /// Name, status, title and what to do.
-    fn facts(self) -> (&'static str, u16, &'static str, &'static str) {
+    /// Name, status and title.
+    fn facts(self) -> (&'static str, u16, &'static str) {
         match self {
-            Self::BadQuery => (
-                "bad_query",
-                400,
-                "A parameter cannot be understood",
-                "Correct the parameter that errors[] names, or leave it out.",
-            ),
-            Self::Unauthorized => (
-                "unauthorized",
-                401,
-                "The operator token is needed",
-                "Send it as 'Authorization: Bearer <token>'. A browser asks for a user and a \
-                 password: the password is the token.",
-            ),
-            Self::ForeignOrigin => (
-                "foreign_origin",
-                403,
-                "Another site may not give orders",
-                "Give the order from the console itself, or from a program.",
-            ),
-            Self::NotFound => (
-                "not_found",
-                404,
-                "There is nothing here",
-                "See /docs for the routes there are.",
-            ),
-            Self::UnknownPool => (
-                "unknown_pool",
-                404,
-                "There is no such pool",
-                "GET /v1/pools lists the pools there are.",
-            ),
-            Self::UnknownWorker => (
-                "unknown_worker",
-                404,
-                "There is no such worker",
-                "GET /v1/workers lists the workers there are.",
-            ),
+            Self::BadQuery => ("bad_query", 400, "A parameter cannot be understood"),
+            Self::Unauthorized => ("unauthorized", 401, "The operator token is needed"),
+            Self::ForeignOrigin => ("foreign_origin", 403, "Another site may not give orders"),
+            Self::NotFound => ("not_found", 404, "There is nothing here"),
+            Self::UnknownPool => ("unknown_pool", 404, "There is no such pool"),
+            Self::UnknownWorker => ("unknown_worker", 404, "There is no such worker"),
             Self::MethodNotAllowed => (
                 "method_not_allowed",
                 405,
                 "This method is not for this route",
-                "Use one of the methods in the Allow header.",
             ),
-            Self::TooManyStreams => (
-                "too_many_streams",
-                503,
-                "Too many event streams are open",
-                "Close one, or try again after Retry-After seconds.",
-            ),
-            Self::NodeBusy => (
-                "node_busy",
-                503,
-                "The node cannot take the order now",
-                "Try again after Retry-After seconds.",
-            ),
-            Self::Draining => (
-                "draining",
-                503,
-                "This process is going away",
-                "Try again after Retry-After seconds; another process will answer.",
-            ),
-            Self::StoreUnavailable => (
-                "store_unavailable",
-                503,
-                "Older events cannot be read",
-                "GET /v1/status tells what is wrong with the store.",
-            ),
-            Self::Internal => (
-                "internal",
-                500,
-                "Something is wrong with this program",
-                "Report the request id; the log has the cause.",
-            ),
+            Self::TooManyStreams => ("too_many_streams", 503, "Too many event streams are open"),
+            Self::NodeBusy => ("node_busy", 503, "The node cannot take the order now"),
+            Self::Draining => ("draining", 503, "This process is going away"),
+            Self::StoreUnavailable => ("store_unavailable", 503, "Older events cannot be read"),
+            Self::Internal => ("internal", 500, "Something is wrong with this program"),
+        }
+    }
+
+    /// What to do about it.
+    pub(crate) fn advice(self) -> &'static str {
+        match self {
+            Self::BadQuery => "Correct the parameter that errors[] names, or leave it out.",
+            Self::Unauthorized => {
+                "Send it as 'Authorization: Bearer <token>'. A browser asks for a user and a \
+                 password: the password is the token."
+            }
+            Self::ForeignOrigin => "Give the order from the console itself, or from a program.",
+            Self::NotFound => "See /docs for the routes there are.",
+            Self::UnknownPool => "GET /v1/pools lists the pools there are.",
+            Self::UnknownWorker => "GET /v1/workers lists the workers there are.",
+            Self::MethodNotAllowed => "Use one of the methods in the Allow header.",
+            Self::TooManyStreams => "Close one, or try again after Retry-After seconds.",
+            Self::NodeBusy => "Try again after Retry-After seconds.",
+            Self::Draining => "Try again after Retry-After seconds; another process will answer.",
+            Self::StoreUnavailable => "GET /v1/status tells what is wrong with the store.",
+            Self::Internal => "Report the request id; the log has the cause.",
         }
     }
 
@@ -133,10 +97,6 @@ impl Code {
         self.facts().2
     }
 
-    pub(crate) fn advice(self) -> &'static str {
-        self.facts().3
-    }
-
     /// Whether the same request may succeed later.
     pub(crate) fn is_retryable(self) -> bool {
         self.status() == StatusCode::SERVICE_UNAVAILABLE
@@ -150,9 +110,12 @@ pub(crate) struct Fault {
     pub(crate) message: String,
 }
 
-/// A problem that can be returned with `?`.
+/// A problem that can be returned with `?`. Boxed, because it is rare and large.
 #[derive(Clone, Debug)]
-pub(crate) struct Problem {
+pub(crate) struct Problem(Box<Told>);
+
+#[derive(Clone, Debug)]
+struct Told {
     code: Code,
     detail: String,
     faults: Vec<Fault>,
@@ -196,7 +159,7 @@ impl Problem {
         let is_browser = accept
             .and_then(|value| value.to_str().ok())
             .is_some_and(|value| value.contains("text/html"));
-        Self {
+        Self(Box::new(Told {
             code,
             detail: detail.into(),
             faults: Vec::new(),
@@ -208,70 +171,66 @@ impl Problem {
                 trace_id,
                 is_browser,
             },
-        }
+        }))
     }
 
     /// A parameter that cannot be understood.
     pub(crate) fn bad_query(fault: Fault, request: &HttpRequest) -> Self {
         let detail = format!("{}: {}", fault.parameter, fault.message);
-        Self {
-            faults: vec![fault],
-            ..Self::new(Code::BadQuery, detail, request)
-        }
+        let mut problem = Self::new(Code::BadQuery, detail, request);
+        problem.0.faults.push(fault);
+        problem
     }
 
-    pub(crate) fn retry_after(self, seconds: u32) -> Self {
-        Self {
-            retry_after_s: Some(seconds),
-            ..self
-        }
+    pub(crate) fn retry_after(mut self, seconds: u32) -> Self {
+        self.0.retry_after_s = Some(seconds);
+        self
     }
 
-    pub(crate) fn allow(self, methods: &'static str) -> Self {
-        Self {
-            allow: Some(methods),
-            ..self
-        }
+    pub(crate) fn allow(mut self, methods: &'static str) -> Self {
+        self.0.allow = Some(methods);
+        self
     }
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.code.as_str(), self.detail)
+        write!(f, "{}: {}", self.0.code.as_str(), self.0.detail)
     }
 }
 
 impl ResponseError for Problem {
     fn status_code(&self) -> StatusCode {
-        self.code.status()
+        self.0.code.status()
     }
 
     fn error_response(&self) -> HttpResponse<BoxBody> {
+        let told = &*self.0;
         let body = Body {
-            r#type: format!("/problems/{}", self.code.as_str()),
-            title: self.code.title(),
-            status: self.code.status().as_u16(),
-            detail: &self.detail,
-            instance: &self.subject.instance,
-            code: self.code.as_str(),
-            retryable: self.code.is_retryable(),
-            request_id: &self.subject.request_id,
-            trace_id: &self.subject.trace_id,
-            errors: &self.faults,
+            r#type: format!("/problems/{}", told.code.as_str()),
+            title: told.code.title(),
+            status: told.code.status().as_u16(),
+            detail: &told.detail,
+            instance: &told.subject.instance,
+            code: told.code.as_str(),
+            retryable: told.code.is_retryable(),
+            request_id: &told.subject.request_id,
+            trace_id: &told.subject.trace_id,
+            errors: &told.faults,
         };
-        let mut response = HttpResponse::build(self.code.status());
+        let mut response = HttpResponse::build(told.code.status());
         response
             .content_type("application/problem+json")
             .insert_header((header::CACHE_CONTROL, "no-store"));
-        if let Some(seconds) = self.retry_after_s {
+        if let Some(seconds) = told.retry_after_s {
             response.insert_header((header::RETRY_AFTER, seconds));
         }
-        if let Some(methods) = self.allow {
+        if let Some(methods) = told.allow {
             response.insert_header((header::ALLOW, methods));
         }
-        if self.code == Code::Unauthorized {
+        if told.code == Code::Unauthorized {
             response.append_header((header::WWW_AUTHENTICATE, "Bearer realm=\"tidepool\""));
-            if self.subject.is_browser {
+            if told.subject.is_browser {
                 response.append_header((header::WWW_AUTHENTICATE, "Basic realm=\"tidepool\""));
             }
         }

@@ -12,7 +12,9 @@ use crate::{access, events, fleet, page, probes};
 
 /// All routes, behind the check of who asks.
 pub(crate) fn all(openapi: serde_json::Value) -> impl HttpServiceFactory {
+    let docs = SwaggerUi::new("/docs/{_:.*}").external_url_unchecked("/openapi.json", openapi);
     web::scope("")
+        .wrap(from_fn(guard_docs))
         .wrap(from_fn(access::admit))
         .service(read("/", reading().to(page::index)))
         .service(read("/console.css", reading().to(page::style)))
@@ -32,9 +34,10 @@ pub(crate) fn all(openapi: serde_json::Value) -> impl HttpServiceFactory {
         ))
         .service(read("/v1/events", web::get().to(events::events)))
         .service(read("/metrics", reading().to(probes::metrics)))
+        // Answers GET of the document as well; the route after it answers the other methods.
+        .service(docs)
         .service(read("/openapi.json", reading().to(probes::openapi)))
         .service(read("/docs", reading().to(to_docs)))
-        .service(docs(openapi))
         .service(read("/livez", reading().to(probes::livez)))
         .service(read("/readyz", reading().to(probes::readyz)))
         .service(read("/healthz", reading().to(probes::readyz)))
@@ -78,15 +81,8 @@ async fn to_docs() -> HttpResponse {
         .finish()
 }
 
-/// The interactive documentation, from files in the binary.
-fn docs(openapi: serde_json::Value) -> impl HttpServiceFactory {
-    // The viewer registers the document under a path of its own below `/docs`.
-    web::scope("/docs")
-        .wrap(from_fn(guard_docs))
-        .service(SwaggerUi::new("/{_:.*}").external_url_unchecked("/docs/openapi.json", openapi))
-}
-
-/// The viewer needs inline styles, but nothing from elsewhere either.
+/// The viewer of the documentation is made of files in the binary. It needs inline styles, but
+/// nothing from elsewhere.
 async fn guard_docs<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
@@ -95,9 +91,11 @@ async fn guard_docs<B: MessageBody + 'static>(
         "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
          base-uri 'none'; frame-ancestors 'none'",
     );
+    let is_docs = request.path().starts_with("/docs/");
     let mut response = next.call(request).await?;
-    response
-        .headers_mut()
-        .insert(header::CONTENT_SECURITY_POLICY, POLICY);
+    if is_docs {
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_SECURITY_POLICY, POLICY);
+    }
     Ok(response)
 }

@@ -132,6 +132,9 @@ async fn append(
     Ok(Appended::parse(second))
 }
 
+/// Id and fields of a record as the server gives them.
+type StreamEntry = (String, Vec<(String, Vec<u8>)>);
+
 async fn read(
     mut redis: ConnectionManager,
     stream: String,
@@ -142,7 +145,7 @@ async fn read(
     let (mut records, mut bytes, mut after) = (Records::new(), 0, after.0);
     while records.len() < limit && bytes < READ_BYTES_MAX {
         let count = CHUNK.min(limit - records.len());
-        let chunk: Vec<(String, Vec<(String, Vec<u8>)>)> = redis::cmd("XRANGE")
+        let chunk: Vec<StreamEntry> = redis::cmd("XRANGE")
             .arg(&log)
             .arg(format!("{}-0", after.saturating_add(1)))
             .arg("+")

@@ -65,6 +65,8 @@ impl TestServer {
         let server = HttpServer::new(move || App::new().configure(|c| console.configure(c)))
             .workers(1)
             .disable_signals()
+            // As the program does: a client that went away is noticed at once.
+            .h1_allow_half_closed(false)
             .listen(listener)
             .unwrap()
             .run();

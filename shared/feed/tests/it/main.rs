@@ -1,4 +1,5 @@
 //! The feed over an embedded store, and over one that fails on demand.
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 mod flaky;
 
