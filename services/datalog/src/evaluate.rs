@@ -46,7 +46,7 @@ fn run(
     let uses = strata::dependencies(task.predicates.len(), &task.rules);
     let components = strata::components(&uses);
     let rules_of = task.rules_by_head();
-    for members in &components.members {
+    for members in components.iter() {
         let rules: Vec<usize> = members
             .iter()
             .flat_map(|&m| &rules_of[m])
@@ -71,13 +71,6 @@ fn load(
     remember: bool,
     budget: &mut Budget<'_>,
 ) -> Result<Vec<Relation>, Halt> {
-    let mut used = vec![false; task.predicates.len()];
-    for rule in &task.rules {
-        used[rule.head.predicate] = true;
-        for atom in rule.body.iter().filter_map(Literal::atom) {
-            used[atom.predicate] = true;
-        }
-    }
     budget.charge(task.predicates.len() * size_of::<Relation>())?;
     let seed = RandomState::new().hash_one(0);
     let shapes = task.predicates.iter();
@@ -87,10 +80,10 @@ fn load(
     let mut tuple = Vec::new();
     for fact in program.facts.iter() {
         budget.step()?;
-        if used[fact.predicate] {
+        if let Some(&number) = task.numbers.get(&fact.predicate) {
             tuple.clear();
             tuple.extend(fact.constants.iter().map(|&c| task.ranks[c as usize]));
-            relations[fact.predicate].write(&tuple, fact.line, budget)?;
+            relations[number].write(&tuple, fact.line, budget)?;
         }
     }
     Ok(relations)

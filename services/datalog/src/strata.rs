@@ -33,11 +33,21 @@ pub(crate) fn dependencies<'a>(
 pub(crate) struct Components {
     /// The component of each predicate.
     pub(crate) of: Vec<usize>,
-    /// The predicates of each component.
-    pub(crate) members: Vec<Vec<Predicate>>,
+    /// All predicates, those of a component next to each other.
+    order: Vec<Predicate>,
+    /// Where in the order each component ends.
+    ends: Vec<usize>,
 }
 
 impl Components {
+    /// The predicates of each component.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &[Predicate]> {
+        let starts = std::iter::once(&0).chain(&self.ends);
+        starts
+            .zip(&self.ends)
+            .map(|(&start, &end)| &self.order[start..end])
+    }
+
     /// Whether two predicates depend on each other.
     pub(crate) fn together(&self, a: Predicate, b: Predicate) -> bool {
         self.of[a] == self.of[b]
@@ -56,7 +66,8 @@ pub(crate) fn components(uses: &Dependencies) -> Components {
         open: Vec::new(),
         found: Components {
             of: vec![UNSEEN; uses.len()],
-            members: Vec::new(),
+            order: Vec::new(),
+            ends: Vec::new(),
         },
         seen: 0,
     };
@@ -112,11 +123,11 @@ impl Search<'_> {
 
     fn close(&mut self, predicate: Predicate) {
         let start = self.open.iter().rposition(|&open| open == predicate);
-        let members = self.open.split_off(start.unwrap_or(0));
-        for &member in &members {
-            self.found.of[member] = self.found.members.len();
+        for member in self.open.drain(start.unwrap_or(0)..) {
+            self.found.of[member] = self.found.ends.len();
+            self.found.order.push(member);
         }
-        self.found.members.push(members);
+        self.found.ends.push(self.found.order.len());
     }
 }
 

@@ -1,6 +1,7 @@
 //! A query and what it needs of a program, in numbers: constants are ranks, so that comparing
 //! numbers compares constants, and rules are those that the query can reach.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::budget::Role;
@@ -24,7 +25,8 @@ pub(crate) struct Task {
     pub(crate) universe: Vec<Value>,
     /// The rank of each constant of the program.
     pub(crate) ranks: Vec<Constant>,
-    /// Those of the program first, with the same numbers.
+    /// The number here of each predicate of the program that matters.
+    pub(crate) numbers: HashMap<Predicate, Predicate>,
     pub(crate) predicates: Vec<Shape>,
     /// Whose facts are answers.
     pub(crate) answers: Predicate,
@@ -60,33 +62,36 @@ pub(crate) fn link(program: &Program, query: &Query) -> Task {
     let mut task = Task {
         universe,
         ranks,
-        predicates: shapes(program),
+        numbers: HashMap::new(),
+        predicates: Vec::new(),
         answers: 0,
         rules: Vec::new(),
     };
-    let numbers: Vec<Predicate> = query
-        .names
-        .predicates
-        .iter()
-        .enumerate()
-        .map(|(number, signature)| {
-            let name = signature.name.clone();
-            if number == query.rule.head.predicate {
-                return task.add_predicate(name, signature.arity, Role::Answer);
-            }
-            let known = program.names.find_predicate(&signature.name);
-            known.unwrap_or_else(|| task.add_predicate(name, signature.arity, Role::Fact))
-        })
-        .collect();
+    let mut numbers = Vec::with_capacity(query.names.predicates.len());
+    let mut asked = Vec::new();
+    for (number, signature) in query.names.predicates.iter().enumerate() {
+        let is_head = number == query.rule.head.predicate;
+        let role = if is_head { Role::Answer } else { Role::Fact };
+        let added = task.add_predicate(signature.name.clone(), signature.arity, role);
+        numbers.push(added);
+        if let Some(known) = program.names.find_predicate(&signature.name) {
+            task.numbers.insert(known, added);
+            asked.push(known);
+        }
+    }
     task.answers = numbers[query.rule.head.predicate];
-    let rule = translate(&query.rule, &query_ranks, |number| numbers[number]);
-    let reached = reach(program, &task, &rule);
-    let relevant = program
-        .rules
-        .iter()
-        .filter(|rule| reached[rule.head.predicate]);
-    let rules = relevant.map(|rule| translate(rule, &task.ranks, |number| number));
+    let relevant = reach(program, asked, &mut task);
+    let number = |predicate| task.numbers[&predicate];
+    let rules = relevant
+        .into_iter()
+        .map(|rule| translate(rule, &task.ranks, number));
+    let rule = translate(&query.rule, &query_ranks, |predicate| numbers[predicate]);
     task.rules = rules.chain([rule]).collect();
+    for fact in program.facts.iter() {
+        if let Some(&number) = task.numbers.get(&fact.predicate) {
+            task.predicates[number].written = true;
+        }
+    }
     task
 }
 
@@ -105,24 +110,6 @@ fn rank(first: &[Value], second: &[Value]) -> (Vec<Value>, Vec<Constant>) {
         ranks[number] = (universe.len() - 1) as Constant;
     }
     (universe, ranks)
-}
-
-fn shapes(program: &Program) -> Vec<Shape> {
-    let mut shapes: Vec<Shape> = program
-        .names
-        .predicates
-        .iter()
-        .map(|signature| Shape {
-            name: signature.name.clone(),
-            arity: signature.arity,
-            role: Role::Fact,
-            written: false,
-        })
-        .collect();
-    for fact in program.facts.iter() {
-        shapes[fact.predicate].written = true;
-    }
-    shapes
 }
 
 fn translate(rule: &Rule, ranks: &[Constant], number: impl Fn(Predicate) -> Predicate) -> Rule {
@@ -158,18 +145,24 @@ fn translate(rule: &Rule, ranks: &[Constant], number: impl Fn(Predicate) -> Pred
     }
 }
 
-/// The predicates that a rule depends on.
-fn reach(program: &Program, task: &Task, rule: &Rule) -> Vec<bool> {
-    let mut rules_of: Vec<Vec<&Rule>> = vec![Vec::new(); task.predicates.len()];
+/// Gives numbers to all predicates that the given ones depend on; returns their rules.
+fn reach<'a>(program: &'a Program, mut queue: Vec<Predicate>, task: &mut Task) -> Vec<&'a Rule> {
+    let mut rules_of: HashMap<Predicate, Vec<&Rule>> = HashMap::new();
     for rule in &program.rules {
-        rules_of[rule.head.predicate].push(rule);
+        rules_of.entry(rule.head.predicate).or_default().push(rule);
     }
-    let mut reached = vec![false; task.predicates.len()];
-    let mut queue = vec![rule];
-    while let Some(rule) = queue.pop() {
-        for atom in rule.body.iter().filter_map(Literal::atom) {
-            if !std::mem::replace(&mut reached[atom.predicate], true) {
-                queue.extend(&rules_of[atom.predicate]);
+    let mut reached = Vec::new();
+    while let Some(predicate) = queue.pop() {
+        for rule in rules_of.remove(&predicate).unwrap_or_default() {
+            reached.push(rule);
+            for atom in rule.body.iter().filter_map(Literal::atom) {
+                if !task.numbers.contains_key(&atom.predicate) {
+                    let signature = &program.names.predicates[atom.predicate];
+                    let name = signature.name.clone();
+                    let number = task.add_predicate(name, signature.arity, Role::Fact);
+                    task.numbers.insert(atom.predicate, number);
+                    queue.push(atom.predicate);
+                }
             }
         }
     }
