@@ -5,7 +5,6 @@ mod client;
 mod config_command;
 mod exit;
 mod serve;
-#[allow(dead_code, reason = "the composition reads the rest")]
 mod settings;
 mod terminal;
 mod version;
@@ -41,7 +40,7 @@ fn main() -> ExitCode {
 
 fn serve(global: &GlobalArgs) -> Exit {
     match settings::load(&global.serving(std::env::vars_os().collect())) {
-        Ok(Loaded { settings, .. }) => Exit::of(serve::run(settings)),
+        Ok(Loaded { settings, .. }) => Exit::of(serve::run(settings, global.output)),
         Err(invalid) => config_command::refuse(&invalid),
     }
 }

@@ -1,11 +1,295 @@
-//! Starts everything and waits until it has stopped.
+//! Starts everything in one process, waits for the signal to stop, and stops in order: nothing
+//! new in, what was let in is answered, workers drain, what was told is written down.
 
-use crate::settings::Settings;
+mod banner;
+mod epoch;
+mod kinds;
+mod listeners;
+mod stores;
+mod supervision;
+mod view;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix::{Actor, Addr};
+use actix_web::web;
+use anyhow::Context;
+use tidepool_balancer::{Api, ApiConfig, BalancerMetrics, Close, LoadBalancer, Pool};
+use tidepool_console::{Console, Identity, OperatorToken, Setup};
+use tidepool_core::NodeId;
+use tidepool_feed::{Feed, FeedConfig};
+use tidepool_telemetry::{Registry, Sampler, Spans, SpansConfig, build_registry, init_logs};
+use tidepool_worker::{Node, NodeConfig, NodePorts, PoolHosting, RestartPolicy};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use self::kinds::Pools;
+use self::listeners::Listener;
+use self::stores::Stores;
+use self::view::View;
+use crate::cli::Output;
+use crate::settings::{self, Settings};
+use crate::version::{COMMIT, VERSION};
+
+/// Name of the only node of a single process.
+const NODE: &str = "local";
+/// Most bytes of bodies held at a time, in bodies of the largest size.
+const BODIES_MAX: usize = 32;
+/// Longest wait for the last events to be written.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Serves until told to stop.
 ///
 /// # Errors
 /// When a part cannot be started.
-pub(crate) fn run(_settings: Settings) -> anyhow::Result<()> {
-    anyhow::bail!("not composed yet")
+pub(crate) fn run(settings: Settings, output: Output) -> anyhow::Result<()> {
+    let started = Instant::now();
+    init_logs(
+        log_format(&settings.telemetry),
+        &settings.telemetry.log_level,
+    )?;
+    actix::System::new().block_on(async move {
+        let running = Running::start(&settings, started).await?;
+        banner::print(&running.facts(&settings), output)?;
+        told_to_stop().await?;
+        running.stop(&settings).await
+    })
+}
+
+/// Everything that runs.
+struct Running {
+    api: web::Data<Api>,
+    clients: Listener,
+    operators: Listener,
+    balancer: Addr<LoadBalancer>,
+    node: Addr<Node>,
+    pools: Vec<Arc<Pool>>,
+    draining: watch::Sender<bool>,
+    feed: Feed,
+    spans: Spans,
+    stores: Stores,
+}
+
+impl Running {
+    async fn start(settings: &Settings, started: Instant) -> anyhow::Result<Self> {
+        let stores = Stores::open(&settings.store).await?;
+        let epoch = epoch::next(&stores.kv).await?;
+        let feed_config = FeedConfig::new(format!("/tidepool/{NODE}"));
+        let feed = Feed::start(Arc::clone(&stores.log), feed_config).await;
+        let feed = feed.context("the event feed cannot be read from the store")?;
+        let spans = spans(&settings.telemetry)?;
+        let registry = build_registry(VERSION, COMMIT)?;
+        let metrics = BalancerMetrics::register(&registry)?;
+        let built = Pools::build(&settings.pools, Arc::clone(&stores.log), &metrics)?;
+        let Pools {
+            pools,
+            routes,
+            hostings,
+            unconfigured,
+        } = built;
+
+        let api = web::Data::new(Api::new(ApiConfig {
+            kinds: routes,
+            unconfigured,
+            body_bytes_max: settings.http.body_bytes_max,
+            body_bytes_total_max: settings.http.body_bytes_max.saturating_mul(BODIES_MAX),
+            body_read_timeout: settings.http.body_read_timeout,
+            token: settings
+                .http
+                .api_token
+                .as_ref()
+                .map(|token| token.expose().to_owned()),
+            idempotency: Some(Arc::clone(&stores.kv)),
+            sampler: Sampler::new(settings.telemetry.sample_ratio),
+            spans: spans.clone(),
+            slow: settings.telemetry.slow,
+            metrics,
+            version: VERSION,
+            commit: COMMIT,
+        }));
+        let actors = Actors::start(
+            settings,
+            &pools,
+            hostings,
+            epoch,
+            (&feed, &spans, &registry),
+        )?;
+        let clients = listeners::serve_clients(&settings.http, api.clone())?;
+        let (draining, is_draining) = watch::channel(false);
+        let view = View {
+            supervisor: actors.view,
+            workers: actors.workers,
+            node: actors.node.clone(),
+            stores: stores.clone(),
+            feed: feed.clone(),
+            spans: spans.clone(),
+        };
+        let token = settings.http.operator_token.as_ref();
+        let operators = listeners::serve_operators(&settings.http, |addr| {
+            Console::new(Setup {
+                identity: identity(started, &clients, addr),
+                fleet: Arc::new(view),
+                feed: feed.clone(),
+                registry,
+                operator_token: token.map(|token| OperatorToken::new(token.expose())),
+                draining: is_draining,
+            })
+        })?;
+        let (balancer, node) = (actors.balancer, actors.node);
+        Ok(Self {
+            api,
+            clients,
+            operators,
+            balancer,
+            node,
+            pools,
+            draining,
+            feed,
+            spans,
+            stores,
+        })
+    }
+
+    /// Stops in order. Each step has a bound.
+    async fn stop(self, settings: &Settings) -> anyhow::Result<()> {
+        tracing::info!("stopping: finishing what was let in");
+        let grace = settings.http.shutdown_grace;
+        self.api.drain();
+        self.draining.send_replace(true);
+        self.balancer.send(Close).await?;
+        self.clients.handle.stop(true).await;
+        let drained = tokio::time::timeout(grace, self.node.send(tidepool_worker::Shutdown)).await;
+        if drained.is_err() {
+            let left: u32 = self.pools.iter().map(|pool| pool.busy_slots()).sum();
+            tracing::warn!(left, "some work did not end within the grace period");
+        }
+        self.operators.handle.stop(true).await;
+        match tokio::time::timeout(FLUSH_TIMEOUT, self.feed.shutdown()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the last events were not written"),
+            Err(_elapsed) => tracing::warn!("the last events were not written in time"),
+        }
+        let (spans, stores) = (self.spans, self.stores);
+        // The exporter and the store wait with their threads blocked.
+        tokio::task::spawn_blocking(move || {
+            spans.shutdown();
+            stores.close();
+        })
+        .await?;
+        tracing::info!("stopped");
+        Ok(())
+    }
+
+    fn facts(&self, settings: &Settings) -> banner::Facts {
+        banner::Facts {
+            api: format!("http://{}", self.clients.addr),
+            operator: format!("http://{}", self.operators.addr),
+            data: self.stores.place(),
+            pools: self
+                .pools
+                .iter()
+                .map(|pool| pool.name().to_string())
+                .collect(),
+            otlp: settings.telemetry.otlp_endpoint.clone(),
+            has_tokens: settings.http.api_token.is_some(),
+        }
+    }
+}
+
+/// The actors and what others look at them through.
+struct Actors {
+    balancer: Addr<LoadBalancer>,
+    node: Addr<Node>,
+    view: tidepool_supervisor::SupervisorView,
+    workers: Arc<parking_lot::RwLock<Vec<tidepool_core::WorkerReport>>>,
+}
+
+impl Actors {
+    fn start(
+        settings: &Settings,
+        pools: &[Arc<Pool>],
+        hostings: Vec<PoolHosting>,
+        epoch: u64,
+        (feed, spans, registry): (&Feed, &Spans, &Registry),
+    ) -> anyhow::Result<Self> {
+        let to_supervisor = supervision::Mailbox::default();
+        let events = feed.clone();
+        let node = Node::new(NodeConfig {
+            node: NodeId::new(NODE)?,
+            pools: hostings,
+            restart: RestartPolicy::default(),
+            ports: NodePorts {
+                reports: to_supervisor.node_reports(),
+                events: Arc::new(move |event| events.publish(event)),
+            },
+        });
+        let workers = node.view();
+        let node = node.start();
+        let plans = supervision::plans(&settings.pools, pools);
+        let ports = supervision::ports(&node, feed, spans);
+        let (view, supervisor) = supervision::start(epoch, plans, ports, registry)?;
+        to_supervisor.connect(supervisor);
+        let balancer = LoadBalancer::new(pools.to_vec(), to_supervisor.pool_reports()).start();
+        Ok(Self {
+            balancer,
+            node,
+            view,
+            workers,
+        })
+    }
+}
+
+fn identity(started: Instant, clients: &Listener, operators: std::net::SocketAddr) -> Identity {
+    let addresses = [("api", clients.addr), ("operator", operators)];
+    Identity {
+        version: VERSION.to_owned(),
+        commit: COMMIT.to_owned(),
+        role: "all".to_owned(),
+        leader: Some(NODE.to_owned()),
+        addresses: addresses
+            .map(|(name, addr)| (name.to_owned(), addr.to_string()))
+            .into_iter()
+            .collect::<BTreeMap<_, _>>(),
+        started,
+    }
+}
+
+fn spans(telemetry: &settings::Telemetry) -> anyhow::Result<Spans> {
+    let Some(endpoint) = &telemetry.otlp_endpoint else {
+        return Ok(Spans::off());
+    };
+    let config = SpansConfig {
+        otlp_endpoint: endpoint.clone(),
+        version: VERSION.to_owned(),
+        node: NODE.to_owned(),
+    };
+    Spans::to_collector(&config).context("telemetry.otlp_endpoint cannot be used")
+}
+
+fn log_format(telemetry: &settings::Telemetry) -> tidepool_telemetry::LogFormat {
+    match telemetry.log_format {
+        settings::LogFormat::Text => tidepool_telemetry::LogFormat::Text,
+        settings::LogFormat::Json => tidepool_telemetry::LogFormat::Json,
+    }
+}
+
+/// Waits for SIGTERM or Ctrl-C. A second one ends the process at once.
+async fn told_to_stop() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut next = async move || {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    next().await;
+    actix_web::rt::spawn(async move {
+        next().await;
+        crate::exit::complain("stopped at once, by a second signal");
+        std::process::exit(1);
+    });
+    Ok(())
 }

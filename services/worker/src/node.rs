@@ -233,6 +233,8 @@ impl Actor for Node {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(MAILBOX_LEN);
+        // The first report is what a supervisor waits for to give the first targets.
+        self.tick(ctx);
         ctx.run_interval(TICK, Self::tick);
     }
 }

@@ -1,0 +1,70 @@
+//! The store that durable things go to, embedded or Redis.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use tidepool_core::status::ComponentHealth;
+use tidepool_store::{EmbeddedStore, Kv, Log, RedisStore};
+
+use crate::settings::Store;
+
+/// The ports of the store, and whom to ask how it does.
+#[derive(Clone)]
+pub(super) struct Stores {
+    pub(super) log: Arc<dyn Log>,
+    pub(super) kv: Arc<dyn Kv>,
+    backend: Backend,
+}
+
+#[derive(Clone)]
+enum Backend {
+    Embedded(Arc<EmbeddedStore>),
+    Redis(Arc<RedisStore>),
+}
+
+impl Stores {
+    pub(super) async fn open(configured: &Store) -> anyhow::Result<Self> {
+        match configured {
+            Store::Embedded { path } => {
+                let store =
+                    Arc::new(EmbeddedStore::open(path).context("the store cannot be opened")?);
+                Ok(Self {
+                    log: store.clone(),
+                    kv: store.clone(),
+                    backend: Backend::Embedded(store),
+                })
+            }
+            Store::Redis { url } => {
+                let store = RedisStore::connect(url.expose()).await;
+                let store = Arc::new(store.context("Redis cannot be used as the store")?);
+                Ok(Self {
+                    log: store.clone(),
+                    kv: store.clone(),
+                    backend: Backend::Redis(store),
+                })
+            }
+        }
+    }
+
+    /// Where data is, for the banner; no secrets.
+    pub(super) fn place(&self) -> String {
+        match &self.backend {
+            Backend::Embedded(store) => format!("{} (kept)", store.path().display()),
+            Backend::Redis(_) => "Redis".to_owned(),
+        }
+    }
+
+    pub(super) fn health(&self) -> ComponentHealth {
+        match &self.backend {
+            Backend::Embedded(store) => store.health(),
+            Backend::Redis(store) => store.health(),
+        }
+    }
+
+    /// Makes sure that everything acknowledged is on disk, and lets others open it.
+    pub(super) fn close(&self) {
+        if let Backend::Embedded(store) = &self.backend {
+            store.close();
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! The running fleet as the operator API sees it: a join of what the supervisor, the node and the
+//! back ends know.
+
+use std::sync::Arc;
+
+use actix::Addr;
+use parking_lot::RwLock;
+use tidepool_core::status::WorkerStatus;
+use tidepool_core::status::{ComponentHealth, DrainError, Explanation, FleetView, PoolStatus};
+use tidepool_core::{PoolName, WorkerId, WorkerReport};
+use tidepool_feed::Feed;
+use tidepool_supervisor::SupervisorView;
+use tidepool_telemetry::Spans;
+use tidepool_worker::{DrainWorker, Node};
+
+use super::stores::Stores;
+
+/// Everything that is asked on behalf of operators.
+pub(super) struct View {
+    pub(super) supervisor: SupervisorView,
+    pub(super) node: Addr<Node>,
+    pub(super) workers: Arc<RwLock<Vec<WorkerReport>>>,
+    pub(super) stores: Stores,
+    pub(super) feed: Feed,
+    pub(super) spans: Spans,
+}
+
+impl FleetView for View {
+    fn pools(&self) -> Vec<PoolStatus> {
+        self.supervisor.pools()
+    }
+
+    fn explain(&self, pool: &PoolName) -> Option<Explanation> {
+        self.supervisor.explain(pool)
+    }
+
+    fn workers(&self) -> Vec<WorkerStatus> {
+        self.workers.read().iter().map(status).collect()
+    }
+
+    fn drain(&self, worker: &WorkerId) -> Result<(), DrainError> {
+        if self
+            .workers
+            .read()
+            .iter()
+            .all(|report| report.id != *worker)
+        {
+            return Err(DrainError::Unknown(worker.clone()));
+        }
+        self.node
+            .try_send(DrainWorker(worker.clone()))
+            .map_err(|_| DrainError::Busy)
+    }
+
+    fn health(&self) -> Vec<ComponentHealth> {
+        vec![self.stores.health(), self.feed.health(), self.otlp()]
+    }
+}
+
+impl View {
+    fn otlp(&self) -> ComponentHealth {
+        let export = self.spans.health();
+        let (state, detail) = if !self.spans.is_on() {
+            ("off", "no telemetry.otlp_endpoint is set".to_owned())
+        } else if let Some(error) = export.last_error {
+            (
+                "degraded",
+                format!("{} spans lost; last error: {error}", export.failed),
+            )
+        } else {
+            (
+                "ok",
+                format!("{} spans exported, {} lost", export.exported, export.failed),
+            )
+        };
+        ComponentHealth {
+            component: "otlp".to_owned(),
+            state: state.to_owned(),
+            detail,
+        }
+    }
+}
+
+fn status(report: &WorkerReport) -> WorkerStatus {
+    WorkerStatus {
+        id: report.id.clone(),
+        pool: report.pool.clone(),
+        node: report.node.to_string(),
+        state: report.state,
+        slots: report.slots,
+        busy: report.busy,
+        started_at: report.started_at.rfc3339(),
+        startup_s: report.startup.map(|s| s.as_secs_f64()),
+        completed: report.completed,
+        panics: report.panics,
+        cpu_cores: report.cpu_cores,
+    }
+}
