@@ -392,6 +392,3 @@ fn store_failure(error: StoreError) -> Failure {
         cause: error.full(),
     }
 }
-
-#[cfg(test)]
-mod tests;

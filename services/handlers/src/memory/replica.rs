@@ -77,7 +77,7 @@ impl Replica {
         self.changes > changes_min + 4 * self.items.len()
     }
 
-    /// Notes that the log now begins after a snapshot.
+    /// Notes that the log is about to begin after a snapshot, whoever wrote it.
     pub(super) fn note_snapshot(&mut self) {
         self.changes = self.items.len();
     }
@@ -123,8 +123,8 @@ impl Replica {
                 self.snapshot_floor = position;
             }
             Some(Operation::Snapshot { as_of, items }) => {
-                self.changes += items.len();
                 self.apply_snapshot(Position(as_of), items);
+                self.note_snapshot();
                 return 0;
             }
         }

@@ -75,12 +75,6 @@ impl TextIndex {
         self.runs.last().and_then(|run| run.keys.last()).copied()
     }
 
-    /// Number of runs.
-    #[cfg(test)]
-    pub(super) fn runs(&self) -> usize {
-        self.runs.len()
-    }
-
     /// Forgets everything.
     pub(super) fn clear(&mut self) {
         self.runs.clear();
@@ -109,10 +103,10 @@ impl TextIndex {
         self.runs.truncate(kept);
         self.runs.extend(run);
         for run in &mut self.runs {
-            if run.dead * 2 > run.keys.len() {
-                if let Some(smaller) = build(run.keys.iter(), &text)? {
-                    *run = smaller;
-                }
+            if run.dead * 2 > run.keys.len()
+                && let Some(smaller) = build(run.keys.iter(), &text)?
+            {
+                *run = smaller;
             }
         }
         self.runs.retain(|run| run.live() > 0);
@@ -236,5 +230,109 @@ impl Bm25StatisticsProvider for TextIndex {
 impl TextIndex {
     fn sum(&self, of: impl Fn(&Run) -> tantivy::Result<u64>) -> tantivy::Result<u64> {
         self.runs.iter().map(of).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn passage(key: u64) -> &'static str {
+        ["red ship", "blue ship", "red lantern", "old quay wall"][key as usize % 4]
+    }
+
+    fn found(index: &TextIndex, term: &str) -> Vec<u64> {
+        let context = crate::testing::json_call("{}").context;
+        let mut keys = Vec::new();
+        index
+            .search(&[term.to_owned()], &context, |key, _| keys.push(key))
+            .unwrap();
+        keys.sort_unstable();
+        keys
+    }
+
+    #[test]
+    fn runs_stay_few_when_passages_come_one_by_one() {
+        let mut index = TextIndex::default();
+        for key in 0..300 {
+            index.add(&[key], |key| Some(passage(key))).unwrap();
+            assert!(index.runs.len() <= 8, "{}", index.runs.len());
+        }
+        assert_eq!(found(&index, "lantern").len(), 75);
+    }
+
+    #[test]
+    fn scores_do_not_depend_on_how_the_passages_came() {
+        let context = crate::testing::json_call("{}").context;
+        let keys: Vec<u64> = (0..100).collect();
+        let scores = |batches: &[&[u64]]| {
+            let mut index = TextIndex::default();
+            for batch in batches {
+                index.add(batch, |key| Some(passage(key))).unwrap();
+            }
+            let mut scores = Vec::new();
+            let terms = ["red".to_owned(), "ship".to_owned()];
+            index
+                .search(&terms, &context, |key, score| {
+                    scores.push((key, score.to_bits()));
+                })
+                .unwrap();
+            scores.sort_unstable();
+            (index.runs.len(), scores)
+        };
+        let (one_run, at_once) = scores(&[&keys]);
+        let (several_runs, in_parts) = scores(&[&keys[..80], &keys[80..98], &keys[98..]]);
+        assert!(one_run == 1 && several_runs > 1);
+        assert_eq!(at_once, in_parts);
+    }
+
+    #[test]
+    fn runs_of_passages_that_are_gone_are_given_up() {
+        let mut index = TextIndex::default();
+        let keys: Vec<u64> = (0..100).collect();
+        index.add(&keys, |key| Some(passage(key))).unwrap();
+        for key in 0..99 {
+            index.note_gone(key);
+        }
+        let live = |key: u64| (key >= 99).then(|| passage(key));
+        index.add(&[100], live).unwrap();
+        assert_eq!(
+            index.runs.iter().map(|run| run.keys.len()).sum::<usize>(),
+            2
+        );
+        for key in [99, 100] {
+            index.note_gone(key);
+        }
+        index
+            .add(&[101], |key| (key > 100).then(|| passage(key)))
+            .unwrap();
+        assert_eq!(index.last_key(), Some(101));
+        assert_eq!(found(&index, "ship"), [101]);
+    }
+
+    #[test]
+    fn large_runs_are_left_alone() {
+        let run = |len: u64| Run {
+            keys: (0..len).collect(),
+            ..build([0].iter(), |_| Some("text")).unwrap().unwrap()
+        };
+        let index = TextIndex {
+            runs: vec![run(40_000), run(4_000), run(30)],
+        };
+        assert_eq!(index.kept_beside(1), 3);
+        assert_eq!(index.kept_beside(10), 2);
+        assert_eq!(index.kept_beside(2_000), 1);
+        assert_eq!(index.kept_beside(9_000), 1);
+        assert_eq!(index.kept_beside(BATCH_LEN_MAX), 3);
+    }
+
+    #[test]
+    fn a_search_ends_when_nobody_waits_for_it() {
+        let mut index = TextIndex::default();
+        index.add(&[0], |key| Some(passage(key))).unwrap();
+        let context = crate::testing::json_call("{}").context;
+        context.cancel();
+        let result = index.search(&["red".into()], &context, |_, _| {});
+        assert!(matches!(result, Err(IndexError::Stopped(_))));
     }
 }
