@@ -25,6 +25,8 @@ const SCALE_LONG_S: f64 = 86_400.0;
 const TREND_SHARE: f64 = 0.6;
 /// Relative gain that makes another expert speak.
 const SWITCH_GAIN: f64 = 0.02;
+/// Horizon up to which one window is enough to believe a sudden rise.
+const SUDDEN_HORIZON_S: f64 = 2.5;
 /// Standard deviation of the log error that is assumed before anything was learned.
 const SIGMA_AT_FIRST: f64 = 0.03;
 
@@ -81,6 +83,9 @@ struct Pending {
 pub(crate) struct Demand {
     levels: [Level; LEVELS],
     actual: Ewma,
+    /// Rate and length of the newest window.
+    newest_rate: f64,
+    newest_s: f64,
     records: [Record; EXPERTS],
     speaker: usize,
     pending: std::collections::VecDeque<Pending>,
@@ -120,6 +125,7 @@ impl Demand {
             keep *= keep;
         }
         self.actual.add(rate, share(window_s, ACTUAL_S));
+        (self.newest_rate, self.newest_s) = (rate, window_s);
     }
 
     /// What is expected `horizon_s` ahead; nothing before the first observation.
@@ -129,16 +135,17 @@ impl Demand {
         let forecasts = self.forecasts(horizon_s);
         let chosen = forecasts.get(speaker).copied().unwrap_or(recent);
         let floor = self.burst_floor(horizon_s, burst_deviations);
+        let sudden = self.sudden_floor(horizon_s, burst_deviations);
         // Twice the last eight seconds: a slow expert must not keep a pool up after the load left.
         let ceiling = 2.0 * self.level(2);
         Some(Outlook {
-            rate: chosen.max(floor).min(ceiling),
+            rate: chosen.max(floor).min(ceiling).max(sudden),
             sigma: self
                 .records
                 .get(speaker)
                 .map_or(SIGMA_AT_FIRST, Record::sigma),
             recent,
-            fast: self.level(1),
+            fast: self.level(1).max(sudden),
         })
     }
 
@@ -242,6 +249,17 @@ impl Demand {
         (level - deviations * (level / tau_s).sqrt()).max(0.0)
     }
 
+    /// What the newest window alone proves beyond chance. Believed only where a worker starts
+    /// within a second: there it costs little to be wrong, and every second of waiting for
+    /// averages fills the queue.
+    fn sudden_floor(&self, horizon_s: f64, deviations: f64) -> f64 {
+        if horizon_s > SUDDEN_HORIZON_S || self.newest_s <= 0.0 {
+            return 0.0;
+        }
+        let chance = deviations * (self.newest_rate / self.newest_s).sqrt();
+        (self.newest_rate - chance).max(0.0)
+    }
+
     fn level(&self, index: usize) -> f64 {
         self.levels
             .get(index)
@@ -262,6 +280,25 @@ mod tests {
             demand.score(1_000 * second as u64, horizon_s, SCALE);
         }
         demand
+    }
+
+    #[test]
+    fn one_window_proves_a_sudden_rise_where_starting_is_quick() {
+        let mut demand = Demand::default();
+        (0..60).for_each(|_| demand.observe(1.0, 20.0));
+        demand.observe(1.0, 700.0);
+        let rate = |horizon_s| demand.outlook(horizon_s, 4.0).map_or(0.0, |o| o.rate);
+        assert!(rate(1.1) > 590.0, "{}", rate(1.1));
+        assert!(rate(30.0) < 300.0, "{}", rate(30.0));
+        demand.observe(1.0, 20.0);
+        assert!(
+            rate_after(&demand) < 300.0,
+            "a single second does not linger"
+        );
+    }
+
+    fn rate_after(demand: &Demand) -> f64 {
+        demand.outlook(1.1, 4.0).map_or(0.0, |o| o.rate)
     }
 
     #[test]
