@@ -23,8 +23,21 @@ impl LaunchWindow {
         }
         // After a retirement within the window the base must not grant more than doubling.
         self.base = self.base.min(target);
+        let step = step.saturating_mul(start_ups_a_second(startup_s));
         self.base.saturating_add(step.max(self.base))
     }
+}
+
+/// Start-up times that fit into the second between two decisions: a pool whose workers start in
+/// milliseconds need not wait for the next one to be allowed another step.
+fn start_ups_a_second(startup_s: f64) -> u32 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "1 to 16"
+    )]
+    let times = (1.0 / startup_s).clamp(1.0, 16.0) as u32;
+    times
 }
 
 #[cfg(test)]
@@ -35,6 +48,13 @@ mod tests {
     fn a_small_pool_gains_a_step_and_a_large_one_doubles() {
         assert_eq!(LaunchWindow::default().limit(0, 1, 30.0, 4), 5);
         assert_eq!(LaunchWindow::default().limit(0, 20, 30.0, 4), 40);
+    }
+
+    #[test]
+    fn quick_starters_take_several_steps_in_a_second() {
+        assert_eq!(LaunchWindow::default().limit(0, 1, 0.25, 4), 17);
+        assert_eq!(LaunchWindow::default().limit(0, 1, 0.0, 4), 65);
+        assert_eq!(LaunchWindow::default().limit(0, 1, 1.0, 4), 5);
     }
 
     #[test]
