@@ -24,7 +24,27 @@ pub(crate) struct Entry {
     /// What earlier seats of this worker had counted when it restarted.
     pub(crate) completed_before: u64,
     pub(crate) panics_before: u64,
-    pub(crate) cpu: Option<(Instant, f64)>,
+    pub(crate) cpu: CpuMeter,
+}
+
+/// CPU cores in use, from readings of a growing number of CPU seconds.
+#[derive(Debug, Default)]
+pub(crate) struct CpuMeter {
+    last: Option<(Instant, f64)>,
+    /// Between the last two readings; absent until there are two.
+    pub(crate) cores: Option<f64>,
+}
+
+impl CpuMeter {
+    /// Takes a reading. The kernel counts in steps of milliseconds, so readings that are not
+    /// much further apart than that say nothing.
+    fn read(&mut self, seconds: Option<f64>, now: Instant) {
+        let before = std::mem::replace(&mut self.last, seconds.map(|s| (now, s)));
+        self.cores = before.zip(seconds).and_then(|((then, earlier), seconds)| {
+            let elapsed = now.saturating_duration_since(then).as_secs_f64();
+            (elapsed > 0.0).then_some(((seconds - earlier) / elapsed).max(0.0))
+        });
+    }
 }
 
 impl Entry {
@@ -36,13 +56,9 @@ impl Entry {
         self.panics_before + self.seat.as_ref().map_or(0, |seat| seat.panics())
     }
 
-    /// CPU cores in use since the last call; absent until there are two readings.
-    fn cpu_cores(&mut self, now: Instant) -> Option<f64> {
+    fn measure_cpu(&mut self, now: Instant) {
         let seconds = self.seat.as_ref().and_then(|seat| seat.lane.cpu_seconds());
-        let before = std::mem::replace(&mut self.cpu, seconds.map(|s| (now, s)));
-        let (then, earlier) = before?;
-        let elapsed = now.duration_since(then).as_secs_f64();
-        (elapsed > 0.0).then_some(((seconds? - earlier) / elapsed).max(0.0))
+        self.cpu.read(seconds, now);
     }
 }
 
@@ -93,7 +109,7 @@ impl Pool {
             seat: None,
             completed_before: 0,
             panics_before: 0,
-            cpu: None,
+            cpu: CpuMeter::default(),
         };
         self.workers.insert(id, entry);
     }
@@ -109,9 +125,16 @@ impl Pool {
         sent
     }
 
-    pub(crate) fn reports(&mut self, node: &NodeId, now: Instant) -> Vec<WorkerReport> {
+    /// Reads the CPU time of the workers' threads; what is reported is the use between two calls.
+    pub(crate) fn measure_cpu(&mut self, now: Instant) {
+        self.workers
+            .values_mut()
+            .for_each(|entry| entry.measure_cpu(now));
+    }
+
+    pub(crate) fn reports(&self, node: &NodeId) -> Vec<WorkerReport> {
         let (spec, membership) = (&self.spec, &self.membership);
-        let report = |(id, entry): (&WorkerId, &mut Entry)| WorkerReport {
+        let report = |(id, entry): (&WorkerId, &Entry)| WorkerReport {
             id: id.clone(),
             pool: spec.name.clone(),
             node: node.clone(),
@@ -122,9 +145,9 @@ impl Pool {
             startup: entry.startup,
             completed: entry.completed(),
             panics: entry.panics(),
-            cpu_cores: entry.cpu_cores(now),
+            cpu_cores: entry.cpu.cores,
         };
-        self.workers.iter_mut().map(report).collect()
+        self.workers.iter().map(report).collect()
     }
 
     /// Takes note of a change and says how to tell of it.
@@ -191,6 +214,6 @@ impl Entry {
         self.completed_before = self.completed();
         self.panics_before = self.panics();
         self.seat = Some(seat);
-        self.cpu = None;
+        self.cpu = CpuMeter::default();
     }
 }

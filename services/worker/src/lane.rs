@@ -27,9 +27,20 @@ struct Shared {
     wake: Condvar,
 }
 
-/// A bounded set of threads. Clones share them; they end when the lane is closed.
+/// A bounded set of threads. Clones share them; they end when the last clone is gone and what it
+/// submitted is done.
 #[derive(Clone)]
-pub struct Lane(Arc<Shared>);
+pub struct Lane(Arc<Owner>);
+
+/// What all clones of a lane share and its threads do not, so that it goes with the last clone.
+struct Owner(Arc<Shared>);
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.0.state.lock().closed = true;
+        self.0.wake.notify_all();
+    }
+}
 
 impl Lane {
     /// A lane of at most `threads_max` threads, named after the worker.
@@ -42,35 +53,33 @@ impl Lane {
             closed: false,
             tasks: Vec::new(),
         };
-        Self(Arc::new(Shared {
+        Self(Arc::new(Owner(Arc::new(Shared {
             // The kernel keeps 15 bytes of a thread name.
             name: name.chars().take(15).collect(),
             threads_max: threads_max.max(1),
             state: Mutex::new(state),
             wake: Condvar::new(),
-        }))
+        }))))
     }
 
     /// Runs a job on a thread of this lane.
     ///
     /// # Errors
-    /// Gives the job back when the lane is closed or the system refuses a first thread.
+    /// Gives the job back when the system refuses a first thread.
     pub fn submit(&self, job: Job) -> Result<(), Job> {
-        let mut state = self.0.state.lock();
-        if state.closed {
-            return Err(job);
-        }
+        let shared = &self.0.0;
+        let mut state = shared.state.lock();
         state.jobs.push_back(job);
         if state.idle as usize >= state.jobs.len() {
             drop(state);
-            self.0.wake.notify_one();
+            shared.wake.notify_one();
             return Ok(());
         }
-        if state.threads < self.0.threads_max {
-            let lane = self.clone();
+        if state.threads < shared.threads_max {
+            let served = Arc::clone(shared);
             let spawned = std::thread::Builder::new()
-                .name(self.0.name.clone())
-                .spawn(move || lane.serve());
+                .name(shared.name.clone())
+                .spawn(move || served.serve());
             match spawned {
                 Ok(_detached) => state.threads += 1,
                 // With no thread at all nobody would ever run it.
@@ -83,34 +92,27 @@ impl Lane {
         Ok(())
     }
 
-    /// Lets the threads end once their jobs are done.
-    pub fn close(&self) {
-        self.0.state.lock().closed = true;
-        self.0.wake.notify_all();
-    }
-
     /// CPU seconds that the threads of this lane have used so far; absent before the first job
     /// and where the system does not tell. Threads live as long as the lane, so it only grows.
     #[must_use]
     pub fn cpu_seconds(&self) -> Option<f64> {
-        let tasks = self.0.state.lock().tasks.clone();
+        let tasks = self.0.0.state.lock().tasks.clone();
         if tasks.is_empty() {
             return None;
         }
         tasks.iter().map(|task| cpu_seconds_of(task)).sum()
     }
+}
 
+impl Shared {
     fn serve(&self) {
         // `/proc/thread-self` links to the entry of whoever reads it.
         if let Ok(task) = std::fs::read_link("/proc/thread-self") {
-            self.0
-                .state
-                .lock()
-                .tasks
-                .push(std::path::Path::new("/proc").join(task));
+            let task = std::path::Path::new("/proc").join(task);
+            self.state.lock().tasks.push(task);
         }
         loop {
-            let mut state = self.0.state.lock();
+            let mut state = self.state.lock();
             let job = loop {
                 if let Some(job) = state.jobs.pop_front() {
                     break job;
@@ -119,7 +121,7 @@ impl Lane {
                     return;
                 }
                 state.idle += 1;
-                self.0.wake.wait(&mut state);
+                self.wake.wait(&mut state);
                 state.idle -= 1;
             };
             drop(state);
@@ -156,7 +158,7 @@ mod tests {
             assert!(lane.submit(job).is_ok());
         }
         (0..3).for_each(|_| rx.recv().unwrap());
-        assert!(lane.0.state.lock().threads <= 3);
+        assert!(lane.0.0.state.lock().threads <= 3);
     }
 
     #[test]
@@ -167,18 +169,34 @@ mod tests {
             assert!(lane.submit(Box::new(move || tx.send(()).unwrap())).is_ok());
             rx.recv().unwrap();
             // The thread counts as idle shortly after its job has reported.
-            while lane.0.state.lock().idle == 0 {
+            while lane.0.0.state.lock().idle == 0 {
                 std::thread::yield_now();
             }
         }
-        assert_eq!(lane.0.state.lock().threads, 1);
+        assert_eq!(lane.0.0.state.lock().threads, 1);
     }
 
     #[test]
-    fn a_closed_lane_gives_jobs_back() {
-        let lane = Lane::new("test", 1);
-        lane.close();
-        assert!(lane.submit(Box::new(|| {})).is_err());
+    fn threads_end_with_the_last_clone_and_not_before_their_jobs() {
+        let lane = Lane::new("test", 2);
+        let shared = Arc::clone(&lane.0.0);
+        let (tx, rx) = sync_channel::<()>(0);
+        let (ended, ends) = sync_channel(2);
+        for _ in 0..2 {
+            let ended = ended.clone();
+            let job = Box::new(move || ended.send(()).unwrap());
+            assert!(lane.submit(job).is_ok());
+        }
+        let last = lane.clone();
+        drop(lane);
+        assert!(last.submit(Box::new(move || rx.recv().unwrap())).is_ok());
+        drop(last);
+        tx.send(()).unwrap();
+        (0..2).for_each(|_| ends.recv().unwrap());
+        // Each thread holds what it serves for as long as it runs.
+        while Arc::strong_count(&shared) > 1 {
+            std::thread::yield_now();
+        }
     }
 
     #[cfg(target_os = "linux")]

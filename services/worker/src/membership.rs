@@ -28,7 +28,7 @@ pub struct Seat {
     pub slots: u32,
     /// One instance for each kind of the pool, in the pool's order.
     pub instances: Vec<Arc<dyn Instance>>,
-    /// Where computing runs.
+    /// Where computing runs; its threads end when nobody holds a slot of this seat any more.
     pub lane: Lane,
     /// Whom to tell.
     pub notices: Recipient<SeatNotice>,
@@ -79,13 +79,6 @@ impl Seat {
     #[must_use]
     pub fn panics(&self) -> u64 {
         self.panics.load(Ordering::Relaxed)
-    }
-}
-
-impl Drop for Seat {
-    /// The threads end when nobody holds a slot of this seat any more.
-    fn drop(&mut self) {
-        self.lane.close();
     }
 }
 

@@ -122,7 +122,7 @@ impl Node {
         (self.ports.events)(EventDraft::of_pool(kind, pool, data));
     }
 
-    /// Brings one pool towards its target.
+    /// Brings one pool towards its target. Publish afterwards.
     fn reconcile(&mut self, name: &PoolName, ctx: &mut Context<Self>) {
         let now = Instant::now();
         let Some(pool) = self.pools.get_mut(name) else {
@@ -153,16 +153,14 @@ impl Node {
         for _ in 0..plan.spawn {
             pool.spawn(self.restart, ctx);
         }
-        self.publish();
     }
 
     /// Updates what others see without asking.
-    fn publish(&mut self) {
-        let now = Instant::now();
+    fn publish(&self) {
         let reports: Vec<WorkerReport> = self
             .pools
-            .values_mut()
-            .flat_map(|pool| pool.reports(&self.node, now))
+            .values()
+            .flat_map(|pool| pool.reports(&self.node))
             .collect();
         self.live.send_replace(reports.len());
         *self.view.write() = reports;
@@ -174,6 +172,10 @@ impl Node {
             self.reconcile(name, ctx);
             self.end_crash_loop(name);
         }
+        let now = Instant::now();
+        self.pools
+            .values_mut()
+            .for_each(|pool| pool.measure_cpu(now));
         self.publish();
         let resources = self.probe.read();
         (self.ports.reports)(NodeReport {
@@ -254,6 +256,7 @@ impl Handler<Target> for Node {
         if newer {
             pool.target = Some(target);
             self.reconcile(&name, ctx);
+            self.publish();
         }
     }
 }
@@ -304,6 +307,7 @@ impl Handler<DrainWorker> for Node {
             return Err(DrainError::Busy);
         }
         self.reconcile(&name, ctx);
+        self.publish();
         Ok(())
     }
 }

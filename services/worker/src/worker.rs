@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::{
-    Actor, ActorFutureExt, AsyncContext, Context, Message, Recipient, WrapFuture, dev::SendError,
+    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Message, Recipient, WrapFuture,
+    dev::SendError,
 };
 use tidepool_core::{PoolSpec, WorkerId};
 use tidepool_handler::{Handler, Instance, StartError};
@@ -58,6 +59,7 @@ enum Phase {
     Ready(Arc<Seat>),
     Crashed,
     Draining,
+    Stopped,
 }
 
 /// One worker of a pool.
@@ -78,7 +80,9 @@ impl Worker {
         }
     }
 
+    /// Tells the node; when it has heard that the worker stopped, the actor ends.
     fn tell(&self, change: Change, ctx: &mut Context<Self>) {
+        let stopped = matches!(change, Change::Stopped { .. });
         let message = WorkerChanged {
             id: self.config.id.clone(),
             change,
@@ -87,6 +91,9 @@ impl Worker {
             ctx.run_later(RETELL_INTERVAL, move |worker, ctx| {
                 worker.tell(message.change, ctx)
             });
+        } else if stopped {
+            // The interval of looks would keep the actor alive without anybody who knows it.
+            ctx.stop();
         }
     }
 
@@ -136,11 +143,10 @@ impl Worker {
                 self.tell(Change::Ready { seat, startup }, ctx);
             }
             (Phase::Starting, Err(error)) => {
-                lane.close();
                 self.crash(format!("the handler did not start: {error}"), ctx);
             }
             // Drained while it was starting.
-            _ => lane.close(),
+            _ => {}
         }
     }
 
@@ -177,9 +183,8 @@ impl Worker {
     }
 
     fn finish(&mut self, gave_up: bool, ctx: &mut Context<Self>) {
-        self.phase = Phase::Draining;
+        self.phase = Phase::Stopped;
         self.tell(Change::Stopped { gave_up }, ctx);
-        // The node drops its address when it has heard of it, and the actor ends with that.
     }
 
     fn stop_when_idle(&mut self, ctx: &mut Context<Self>) {
@@ -221,7 +226,7 @@ impl actix::Handler<Drain> for Worker {
     type Result = ();
 
     fn handle(&mut self, _drain: Drain, ctx: &mut Self::Context) {
-        if matches!(self.phase, Phase::Draining) {
+        if matches!(self.phase, Phase::Draining | Phase::Stopped) {
             return;
         }
         self.leave();
