@@ -1,5 +1,8 @@
 //! Reads the trace that a caller started: W3C `traceparent`, or `uber-trace-id` of Jaeger clients.
-#![expect(deprecated, reason = "callers with old Jaeger clients are to join their traces too")]
+#![expect(
+    deprecated,
+    reason = "callers with old Jaeger clients are to join their traces too"
+)]
 
 use opentelemetry::Context;
 use opentelemetry::propagation::{Extractor, TextMapPropagator};

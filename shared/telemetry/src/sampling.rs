@@ -18,13 +18,18 @@ impl Sampler {
         }
     }
 
-    /// Whether to keep this trace: as OpenTelemetry's ratio sampler, by the low half of its id.
+    /// Whether to keep this trace, by a hash of the low half of its id. Not by the half itself: an
+    /// id that is a UUID has fixed bits at the top of it, then a counter, and randomness last.
     #[must_use]
     pub fn keeps(self, trace_id: TraceId) -> bool {
-        // Truncation is the point: the low 64 bits are the random ones.
-        (trace_id.0 as u64 >> 1) < self.bound
+        // Truncation is the point: the high half is time or absent.
+        (trace_id.0 as u64).wrapping_mul(GOLDEN_RATIO) >> 1 < self.bound
     }
 }
+
+/// 2^64 over the golden ratio, odd: products with it spread over the whole range (Knuth's
+/// multiplicative hashing), and each of their high bits depends on all low bits.
+const GOLDEN_RATIO: u64 = 0x9e37_79b9_7f4a_7c15;
 
 #[cfg(test)]
 mod tests {
@@ -38,11 +43,25 @@ mod tests {
         }
     }
 
+    /// As a version-7 UUID of the same millisecond: time, a counter around the variant, and 32
+    /// random bits.
+    fn like_a_uuid(counter: u32) -> TraceId {
+        let low = (0b10 << 62) | (u64::from(counter) << 32) | u64::from(TraceId::random().0 as u32);
+        TraceId((0x0199_aaaa_bbbb_7000 << 64) | u128::from(low))
+    }
+
     #[test]
-    fn keeps_about_the_share_asked_for() {
-        let kept = (0..10_000)
-            .filter(|_| Sampler::new(0.1).keeps(TraceId::random()))
-            .count();
-        assert!((800..1_200).contains(&kept), "{kept}");
+    fn keeps_about_the_share_asked_for_whatever_ids_look_like() {
+        for ratio in [0.1, 0.5, 0.9] {
+            let sampler = Sampler::new(ratio);
+            let share = |id: &dyn Fn(u32) -> TraceId| {
+                (0..10_000).filter(|n| sampler.keeps(id(*n))).count() as f64 / 10_000.0
+            };
+            let shares = [share(&|_| TraceId::random()), share(&like_a_uuid)];
+            assert!(
+                shares.iter().all(|s| (s - ratio).abs() < 0.03),
+                "{shares:?}"
+            );
+        }
     }
 }
