@@ -38,8 +38,30 @@ pub fn remote_context(
     };
     let jaeger = |value| extract(&JaegerPropagator::new(), &OneHeader("uber-trace-id", value));
     traceparent
+        .filter(|value| is_w3c(value))
         .and_then(w3c)
-        .or_else(|| uber_trace_id.and_then(jaeger))
+        .or_else(|| uber_trace_id.filter(|v| is_jaeger(v)).and_then(jaeger))
+}
+
+/// Whether a value has the form of W3C Trace Context: version, trace, span and flags in
+/// lower-case hexadecimal digits of fixed number. The propagator takes shorter ones too.
+fn is_w3c(value: &str) -> bool {
+    let is_field = |(field, len): (&str, usize)| {
+        let is_digit = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+        field.len() == len && field.bytes().all(is_digit)
+    };
+    let fields: Vec<&str> = value.splitn(5, '-').collect();
+    // Version 0 ends after the flags; what a later one adds is not for us.
+    let has_end = fields.len() == 4 || (fields.len() == 5 && fields[0] != "00");
+    has_end && fields.into_iter().zip([2, 32, 16, 2]).all(is_field)
+}
+
+/// Whether a value has the form of Jaeger: four fields of hexadecimal digits. The propagator
+/// writes values that have not into the log.
+fn is_jaeger(value: &str) -> bool {
+    let is_field = |field: &str| field.len() <= 32 && field.bytes().all(|b| b.is_ascii_hexdigit());
+    let fields = value.replace("%3A", ":");
+    fields.split(':').count() == 4 && fields.split(':').all(is_field)
 }
 
 fn extract(propagator: &dyn TextMapPropagator, header: &OneHeader<'_>) -> Option<TraceContext> {
@@ -69,6 +91,12 @@ mod tests {
     }
 
     #[test]
+    fn reads_what_a_later_version_begins_with() {
+        let header = format!("01-{TRACE}-b7ad6b7169203331-01-what-is-to-come");
+        assert!(remote_context(Some(&header), None).is_some());
+    }
+
+    #[test]
     fn reads_jaeger_when_there_is_no_w3c() {
         let header = format!("{TRACE}:b7ad6b7169203331:0:1");
         let context = remote_context(None, Some(&header)).unwrap();
@@ -79,7 +107,10 @@ mod tests {
     #[test]
     fn malformed_headers_are_ignored() {
         let zero = "00-00000000000000000000000000000000-b7ad6b7169203331-01";
-        for bad in ["", "x", zero, "00-abc-def-01", "ff-\u{e9}"] {
+        let upper = format!("00-{}-b7ad6b7169203331-01", TRACE.to_uppercase());
+        let longer = format!("00-{TRACE}-b7ad6b7169203331-01-more");
+        let short = "00-abc-def-01";
+        for bad in ["", "x", ":::", zero, short, "ff-\u{e9}", &upper, &longer] {
             assert_eq!(remote_context(Some(bad), Some(bad)), None, "{bad}");
         }
     }
