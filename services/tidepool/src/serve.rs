@@ -123,7 +123,6 @@ impl Running {
             workers: actors.workers,
             node: actors.node.clone(),
             stores: stores.clone(),
-            feed: feed.clone(),
             spans: spans.clone(),
         };
         let token = settings.http.operator_token.as_ref();

@@ -8,7 +8,6 @@ use parking_lot::RwLock;
 use tidepool_core::status::WorkerStatus;
 use tidepool_core::status::{ComponentHealth, DrainError, Explanation, FleetView, PoolStatus};
 use tidepool_core::{PoolName, WorkerId, WorkerReport};
-use tidepool_feed::Feed;
 use tidepool_supervisor::SupervisorView;
 use tidepool_telemetry::Spans;
 use tidepool_worker::{DrainWorker, Node};
@@ -21,7 +20,6 @@ pub(super) struct View {
     pub(super) node: Addr<Node>,
     pub(super) workers: Arc<RwLock<Vec<WorkerReport>>>,
     pub(super) stores: Stores,
-    pub(super) feed: Feed,
     pub(super) spans: Spans,
 }
 
@@ -53,7 +51,8 @@ impl FleetView for View {
     }
 
     fn health(&self) -> Vec<ComponentHealth> {
-        vec![self.stores.health(), self.feed.health(), self.otlp()]
+        // The console adds the feed, which it serves itself.
+        vec![self.stores.health(), self.otlp()]
     }
 }
 

@@ -39,7 +39,10 @@ pub(crate) struct Settings {
     /// The two HTTP listeners.
     pub(crate) http: Http,
     /// Where nodes call.
-    #[expect(dead_code, reason = "a fixed key, checked although one process needs no such listener")]
+    #[expect(
+        dead_code,
+        reason = "a fixed key, checked although one process needs no such listener"
+    )]
     pub(crate) node_addr: SocketAddr,
     /// Where durable things are kept.
     pub(crate) store: Store,

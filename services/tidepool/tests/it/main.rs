@@ -1,6 +1,16 @@
 //! The program as a whole, from outside; and the rules that its sources keep.
 
+mod access;
 mod architecture;
+mod bad_input;
+mod collector;
 mod command_line;
+mod durability;
+mod feed;
+mod load;
+mod process;
+mod scaling;
 mod stand_in;
+mod stopping;
 mod tidy;
+mod traces;

@@ -1,0 +1,247 @@
+//! The real program as a process of its own: started on free ports, killed when a test ends.
+
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use reqwest::header::CONTENT_TYPE;
+use reqwest::{Client, Response, StatusCode};
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+/// Longest wait for the banner; a machine that builds at the same time is slow.
+const START_MAX: Duration = Duration::from_secs(30);
+/// Longest wait for one answer.
+const ANSWER_MAX: Duration = Duration::from_secs(30);
+/// Longest wait for the end of a process.
+const STOP_MAX: Duration = Duration::from_secs(30);
+/// Pause between two looks at a condition.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// What a process is started with.
+pub(crate) struct Start {
+    folder: PathBuf,
+    variables: Vec<(String, String)>,
+    tokens: [Option<String>; 2],
+}
+
+impl Start {
+    /// A process whose data and log are in `folder`, configured by nothing else.
+    pub(crate) fn at(folder: &Path) -> Self {
+        Self {
+            folder: folder.to_owned(),
+            variables: Vec::new(),
+            tokens: [None, None],
+        }
+    }
+
+    /// Sets an environment variable.
+    pub(crate) fn set(mut self, name: &str, value: impl ToString) -> Self {
+        self.variables.push((name.to_owned(), value.to_string()));
+        self
+    }
+
+    /// Demands a token of clients and one of operators. Requests of the test carry them.
+    pub(crate) fn tokens(self, api: &str, operator: &str) -> Self {
+        Self {
+            tokens: [Some(api.to_owned()), Some(operator.to_owned())],
+            ..self
+                .set("TIDEPOOL_HTTP__API_TOKEN", api)
+                .set("TIDEPOOL_HTTP__OPERATOR_TOKEN", operator)
+        }
+    }
+
+    /// Starts it and waits until it says where it listens.
+    pub(crate) async fn run(self) -> Tidepool {
+        let log = self.folder.join("tidepool.log");
+        let appended = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(&log);
+        let mut child = command(&self.folder)
+            .args(["--api-addr", "127.0.0.1:0", "-o", "jsonl"])
+            .args(["--operator-addr", "127.0.0.1:0"])
+            .env("TIDEPOOL_STORE__PATH", self.folder.join("data"))
+            .envs(self.variables)
+            .stdout(Stdio::piped())
+            .stderr(appended.expect("a log file"))
+            .spawn()
+            .expect("the program starts");
+        let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+        let line = tokio::time::timeout(START_MAX, lines.next_line()).await;
+        let banner: Option<Value> = line
+            .ok()
+            .and_then(Result::ok)
+            .flatten()
+            .and_then(|line| serde_json::from_str(&line).ok());
+        let banner = banner.unwrap_or_else(|| panic!("no banner; the log: {}", read(&log)));
+        let url = |name: &str| banner[name].as_str().expect("an address").to_owned();
+        Tidepool {
+            child,
+            api: url("api"),
+            operator: url("operator"),
+            folder: self.folder,
+            log,
+            tokens: self.tokens,
+            client: Client::builder().timeout(ANSWER_MAX).build().unwrap(),
+        }
+    }
+}
+
+/// The program with a clean environment, in a folder without a configuration.
+pub(crate) fn command(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidepool"));
+    command
+        .current_dir(folder)
+        .env_clear()
+        .env("TZ", "UTC")
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    command
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_default()
+}
+
+/// A process that runs.
+pub(crate) struct Tidepool {
+    child: Child,
+    pub(crate) api: String,
+    pub(crate) operator: String,
+    pub(crate) client: Client,
+    folder: PathBuf,
+    log: PathBuf,
+    tokens: [Option<String>; 2],
+}
+
+impl Tidepool {
+    /// A request to a kind, ready to be sent.
+    pub(crate) fn request(&self, kind: &str, input: &Value) -> reqwest::RequestBuilder {
+        self.request_of(kind, input.to_string())
+    }
+
+    /// A request whose body is whatever the test wants.
+    pub(crate) fn request_of(
+        &self,
+        kind: &str,
+        body: impl Into<reqwest::Body>,
+    ) -> reqwest::RequestBuilder {
+        let url = format!("{}/v1/invoke/{kind}", self.api);
+        let request = self
+            .client
+            .post(url)
+            .header(CONTENT_TYPE, "application/json");
+        with_token(request, self.tokens[0].as_deref()).body(body)
+    }
+
+    /// Asks a kind; the answer must be good.
+    pub(crate) async fn ask(&self, kind: &str, input: &Value) -> Value {
+        good(self.request(kind, input).send().await.expect("an answer")).await
+    }
+
+    /// Reads a route of the operator API; the answer must be good.
+    pub(crate) async fn look(&self, route: &str) -> Value {
+        good(self.operate(route).send().await.expect("an answer")).await
+    }
+
+    /// A request to the operator API, ready to be sent.
+    pub(crate) fn operate(&self, route: &str) -> reqwest::RequestBuilder {
+        let request = self.client.get(format!("{}{route}", self.operator));
+        with_token(request, self.tokens[1].as_deref())
+    }
+
+    /// What happened so far, oldest first.
+    pub(crate) async fn events(&self) -> Vec<Value> {
+        let events = self.look("/v1/events?limit=1000").await;
+        events.as_array().expect("a batch").clone()
+    }
+
+    /// The health of a part, as `/v1/status` tells it.
+    pub(crate) async fn component(&self, name: &str) -> Value {
+        let status = self.look("/v1/status").await;
+        let components = status["components"].as_array().expect("components");
+        let mut found = components.iter().filter(|part| part["component"] == name);
+        let part = found.next().expect("the component").clone();
+        assert_eq!(found.next(), None, "{name} is listed twice");
+        part
+    }
+
+    /// Runs a command of the same program against this process.
+    pub(crate) async fn cli(&self, args: &[&str]) -> std::process::Output {
+        let addresses = ["--api-addr", &self.api, "--operator-addr", &self.operator];
+        let names = ["TIDEPOOL_HTTP__API_TOKEN", "TIDEPOOL_HTTP__OPERATOR_TOKEN"];
+        let tokens = names.iter().zip(&self.tokens);
+        let tokens = tokens.filter_map(|(name, token)| Some((name, token.as_ref()?)));
+        let run = command(&self.folder)
+            .args(args)
+            .args(addresses)
+            .envs(tokens)
+            .output();
+        let ended = tokio::time::timeout(STOP_MAX, run).await;
+        ended.expect("the command ends").expect("the command runs")
+    }
+
+    /// Everything logged in this folder so far, also by processes before this one.
+    pub(crate) fn log(&self) -> String {
+        read(&self.log)
+    }
+
+    /// SIGKILL: nothing is finished, nothing is flushed. Returns when the process is gone.
+    pub(crate) async fn kill(mut self) {
+        self.child.kill().await.expect("a process to kill");
+    }
+
+    /// Sends a signal such as `TERM` and goes on.
+    pub(crate) async fn signal(&self, name: &str) {
+        let pid = self.child.id().expect("a process that runs").to_string();
+        let sent = Command::new("kill").args(["-s", name, &pid]).status().await;
+        assert!(sent.expect("kill runs").success());
+    }
+
+    /// Waits for the end.
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        let ended = tokio::time::timeout(STOP_MAX, self.child.wait()).await;
+        ended
+            .unwrap_or_else(|_| panic!("it does not stop; the log: {}", read(&self.log)))
+            .expect("an exit status")
+    }
+
+    /// SIGTERM, then the end, which must be a good one.
+    pub(crate) async fn stop(mut self) {
+        self.signal("TERM").await;
+        let status = self.ended().await;
+        assert_eq!(status.code(), Some(0), "{}", self.log());
+    }
+}
+
+fn with_token(request: reqwest::RequestBuilder, token: Option<&str>) -> reqwest::RequestBuilder {
+    match token {
+        Some(token) => request.bearer_auth(token),
+        None => request,
+    }
+}
+
+async fn good(answer: Response) -> Value {
+    let status = answer.status();
+    let text = answer.text().await.expect("a body");
+    assert_eq!(status, StatusCode::OK, "{text}");
+    serde_json::from_str(&text).expect("JSON")
+}
+
+/// Looks until there is something to see, for `within` at most.
+pub(crate) async fn eventually<T>(
+    what: &str,
+    within: Duration,
+    mut look: impl AsyncFnMut() -> Option<T>,
+) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(seen) = look().await {
+            return seen;
+        }
+        assert!(began.elapsed() < within, "not within {within:?}: {what}");
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
