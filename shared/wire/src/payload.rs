@@ -8,6 +8,8 @@ use serde::de::DeserializeOwned;
 
 /// Deepest nesting that is accepted in either format.
 pub const DEPTH_MAX: usize = 128;
+/// Longest pointer and longest message of a fault.
+pub const FAULT_BYTES_MAX: usize = 1_024;
 
 /// How a body is encoded.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -69,14 +71,22 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// A fault at a pointer.
+    /// A fault at a pointer. Both are cut at [`FAULT_BYTES_MAX`]: a caller chooses its keys.
     #[must_use]
     pub fn at(pointer: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
-            pointer: pointer.into(),
-            message: message.into(),
+            pointer: shortened(pointer.into()),
+            message: shortened(message.into()),
         }
     }
+}
+
+fn shortened(mut text: String) -> String {
+    if text.len() > FAULT_BYTES_MAX {
+        text.truncate(text.floor_char_boundary(FAULT_BYTES_MAX));
+        text.push('\u{2026}');
+    }
+    text
 }
 
 /// Why a body could not be read as what was wanted.

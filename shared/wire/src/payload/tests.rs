@@ -61,6 +61,16 @@ fn a_wrong_shape_names_the_place() {
 }
 
 #[test]
+fn a_fault_repeats_little_of_a_giant_key() {
+    let body = format!(r#"{{"{}":["x"]}}"#, "\u{e9}".repeat(1 << 20));
+    let decoded = json(&body).decode::<std::collections::BTreeMap<String, Vec<u8>>>();
+    let Err(DecodeError::Invalid(fault)) = decoded else {
+        panic!("a string is no number")
+    };
+    assert!((2..2 * FAULT_BYTES_MAX).contains(&fault.pointer.len()));
+}
+
+#[test]
 fn nesting_is_limited_in_both_formats() {
     let deep = "[".repeat(100_000) + &"]".repeat(100_000);
     assert!(matches!(
