@@ -16,6 +16,8 @@ use crate::ports::{DecisionSpan, Ports};
 use crate::story;
 use crate::view::{LastChange, Seen, SupervisorView};
 
+/// A pool that was decided about within this time is left alone by the tick.
+const DECIDE_ANYHOW_AFTER: Duration = Duration::from_millis(900);
 /// The same wish held for the same reason is told again only after this long.
 const RETELL_AFTER: Duration = Duration::from_secs(60);
 
@@ -39,6 +41,7 @@ struct Pool {
     last_change: Option<LastChange>,
     /// What held the last wish that was told, and when.
     told: Option<(Block, Timestamp)>,
+    decided: Option<Timestamp>,
 }
 
 /// The supervisor's state.
@@ -62,6 +65,7 @@ impl Control {
                 seq: 0,
                 last_change: None,
                 told: None,
+                decided: None,
             };
             (pool.plan.spec.name.clone(), pool)
         });
@@ -75,13 +79,15 @@ impl Control {
         }
     }
 
-    /// Takes in a pool's report.
+    /// Takes in a pool's report and decides about the pool at once, while it is news: a balancer
+    /// reports early when requests queue up.
     pub(crate) fn take_pool(&mut self, report: &PoolReport) {
         let now = (self.ports.now)();
         match self.pools.get_mut(&report.pool) {
             Some(pool) => pool.intake.add(report, now),
             None => tracing::debug!(pool = %report.pool, "a report of an unknown pool"),
         }
+        self.decide_where(now, |pool| pool.plan.spec.name == report.pool);
     }
 
     /// Takes in a node's report. Pools whose live count was not known until now are decided about
@@ -92,11 +98,15 @@ impl Control {
         self.decide_where(now, |pool| pool.memory.target().is_none());
     }
 
-    /// Decides about every pool.
+    /// Decides about the pools that nothing was heard of for about a second: no news must not
+    /// mean no decision.
     pub(crate) fn tick(&mut self) {
         let now = (self.ports.now)();
         self.nodes.forget_silent(now);
-        self.decide_where(now, |_| true);
+        self.decide_where(now, |pool| {
+            pool.decided
+                .is_none_or(|decided| now.since(decided) >= DECIDE_ANYHOW_AFTER)
+        });
     }
 
     fn decide_where(&mut self, now: Timestamp, wanted: impl Fn(&Pool) -> bool) {
@@ -135,6 +145,7 @@ impl Pool {
         self.startups.observe(nodes.workers_of(&spec.name));
         let observation = observe(spec, &self.intake, nodes, self.startups.p95_s(), now);
         self.intake.clear();
+        self.decided = Some(now);
         observation
     }
 

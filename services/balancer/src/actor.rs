@@ -1,4 +1,4 @@
-//! The LoadBalancer actor: reports on the pools once a second and closes them when asked.
+//! The LoadBalancer actor: reports on the pools, sooner when requests queue up, and closes them.
 //! Requests do not pass through it; they take slots in place.
 
 use std::sync::Arc;
@@ -9,8 +9,12 @@ use tidepool_core::PoolReport;
 
 use crate::pool::Pool;
 
-/// How often pools report.
+/// How often every pool reports.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the balancer looks whether requests queue up somewhere.
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+/// A pool where they do reports this often.
+const EARLY_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Takes the reports of each second; must not block.
 pub type ReportPorts = Arc<dyn Fn(Vec<PoolReport>) + Send + Sync>;
@@ -22,20 +26,46 @@ pub struct Close;
 
 /// Owns the pools of this process.
 pub struct LoadBalancer {
-    pools: Vec<Arc<Pool>>,
+    pools: Vec<Reporting>,
     reports: ReportPorts,
+}
+
+/// A pool and when it last reported.
+struct Reporting {
+    pool: Arc<Pool>,
+    reported: Instant,
+}
+
+impl Reporting {
+    /// Due every second, and sooner while requests queue up: who decides should not hear of a
+    /// burst when the queue is full already.
+    fn is_due(&self, now: Instant) -> bool {
+        let age = now.saturating_duration_since(self.reported);
+        age >= REPORT_INTERVAL || (age >= EARLY_INTERVAL && self.pool.has_backlog())
+    }
 }
 
 impl LoadBalancer {
     /// A balancer over these pools.
     #[must_use]
     pub fn new(pools: Vec<Arc<Pool>>, reports: ReportPorts) -> Self {
+        let reported = Instant::now();
+        let pools = pools.into_iter().map(|pool| Reporting { pool, reported }).collect();
         Self { pools, reports }
     }
 
-    fn report(&mut self, _ctx: &mut Context<Self>) {
+    fn look(&mut self, _ctx: &mut Context<Self>) {
         let now = Instant::now();
-        (self.reports)(self.pools.iter().map(|pool| pool.report(now)).collect());
+        let due = self.pools.iter_mut().filter(|reporting| reporting.is_due(now));
+        let reports: Vec<PoolReport> = due
+            .map(|reporting| {
+                reporting.reported = now;
+                reporting.pool.report(now)
+            })
+            .collect();
+        if !reports.is_empty() {
+            (self.reports)(reports);
+        }
     }
 }
 
@@ -43,7 +73,7 @@ impl Actor for LoadBalancer {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        ctx.run_interval(REPORT_INTERVAL, Self::report);
+        ctx.run_interval(LOOK_INTERVAL, Self::look);
     }
 }
 
@@ -51,6 +81,6 @@ impl Handler<Close> for LoadBalancer {
     type Result = ();
 
     fn handle(&mut self, _close: Close, _ctx: &mut Self::Context) {
-        self.pools.iter().for_each(|pool| pool.close());
+        self.pools.iter().for_each(|reporting| reporting.pool.close());
     }
 }

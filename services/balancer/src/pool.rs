@@ -133,6 +133,13 @@ impl Pool {
         self.dispatch.lock().ready_slots()
     }
 
+    /// Whether more requests wait than there are slots: all of them will wait for a whole turn.
+    #[must_use]
+    pub fn has_backlog(&self) -> bool {
+        let dispatch = self.dispatch.lock();
+        dispatch.queued() > dispatch.ready_slots() as usize
+    }
+
     /// Lets nothing new in; what is there is still served.
     pub fn close(&self) {
         self.dispatch.lock().close();
@@ -322,13 +329,22 @@ impl Drop for Waiting {
     }
 }
 
-/// A slot in use. Dropping it gives it back and passes it on.
+/// A slot that is taken. Dropping it gives it back and passes it on.
 pub(crate) struct Slot {
     pool: Arc<Pool>,
     key: SeatKey,
     pub(crate) seat: Arc<Seat>,
     since: Instant,
-    armed: bool,
+    state: SlotState,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum SlotState {
+    /// On its way to a request, which may have gone meanwhile.
+    Granted,
+    Used,
+    /// Given back already.
+    Disarmed,
 }
 
 impl Slot {
@@ -338,8 +354,13 @@ impl Slot {
             key,
             seat,
             since,
-            armed: true,
+            state: SlotState::Granted,
         }
+    }
+
+    /// From now on the time that it is held counts as work.
+    pub(crate) fn begin_use(&mut self) {
+        self.state = SlotState::Used;
     }
 
     /// Says that the handler panicked: its worker gets no more work until it has restarted.
@@ -349,20 +370,23 @@ impl Slot {
     }
 
     fn disarm(mut self) -> SeatKey {
-        self.armed = false;
+        self.state = SlotState::Disarmed;
         self.key
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        if !self.armed {
-            return;
-        }
         let now = Instant::now();
-        let held = now.saturating_duration_since(self.since);
-        self.seat.count_completed();
-        let released = self.pool.dispatch.lock().release(self.key, held, now);
+        let released = match self.state {
+            SlotState::Disarmed => return,
+            SlotState::Granted => self.pool.dispatch.lock().release_unused(self.key, now),
+            SlotState::Used => {
+                self.seat.count_completed();
+                let held = now.saturating_duration_since(self.since);
+                self.pool.dispatch.lock().release(self.key, held, now)
+            }
+        };
         let next = self.pool.settle(released);
         self.pool.hand_over(next);
     }
@@ -394,3 +418,6 @@ impl Drop for Arrival {
         self.count(Outcome::Cancelled);
     }
 }
+
+#[cfg(test)]
+mod tests;
