@@ -12,7 +12,7 @@ const OPERATOR_TOKEN: &str = "lighthouse-0815";
 
 /// Ends with 78 before anything listens; returns what it says.
 async fn refused(variable: (&str, &str)) -> String {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("a folder");
     let run = command(folder.path())
         .env("TIDEPOOL_STORE__PATH", folder.path().join("data"))
         .env("TIDEPOOL_HTTP__API_ADDR", "127.0.0.1:0")
@@ -20,11 +20,11 @@ async fn refused(variable: (&str, &str)) -> String {
         .env(variable.0, variable.1)
         .output();
     let ended = tokio::time::timeout(Duration::from_secs(20), run).await;
-    let output = ended.expect("it does not start").unwrap();
+    let output = ended.expect("it does not start").expect("it runs");
     assert_eq!(output.status.code(), Some(78), "{output:?}");
     assert!(output.stdout.is_empty());
     assert!(!folder.path().join("data").exists(), "nothing was touched");
-    String::from_utf8(output.stderr).unwrap()
+    String::from_utf8(output.stderr).expect("UTF-8")
 }
 
 #[tokio::test]

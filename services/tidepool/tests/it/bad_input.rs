@@ -169,7 +169,7 @@ async fn assert_refused(
 
 async fn assert_serves(process: &Tidepool) {
     for kind in KINDS {
-        let good = serde_json::from_slice(&around(kind, br#""p(a).""#)).unwrap();
+        let good = serde_json::from_slice(&around(kind, br#""p(a).""#)).expect("an input");
         process.ask(kind, &good).await;
     }
 }

@@ -48,7 +48,8 @@ async fn stream(process: &Tidepool, last_seen: &EventId, limit: usize) -> Vec<Ev
         .operate(&format!("/v1/events?limit={limit}"))
         .header("accept", "text/event-stream")
         .header("last-event-id", last_seen.to_string());
-    let text = request.send().await.unwrap().text().await.unwrap();
+    let answer = request.send().await.expect("a stream");
+    let text = answer.text().await.expect("its end");
     assert!(!text.contains("event: resync"), "{text}");
     text.lines()
         .filter_map(|line| line.strip_prefix("id: "))

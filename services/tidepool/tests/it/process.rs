@@ -84,7 +84,7 @@ impl Start {
             folder: self.folder,
             log,
             tokens: self.tokens,
-            client: Client::builder().timeout(ANSWER_MAX).build().unwrap(),
+            client: Client::builder().timeout(ANSWER_MAX).build().expect("a client"),
         }
     }
 }

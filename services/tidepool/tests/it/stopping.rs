@@ -41,7 +41,7 @@ async fn is_full(process: &Tidepool) -> Option<()> {
 async fn sigterm_answers_running_and_waiting_requests_and_lets_nothing_else_in() {
     let folder = tempfile::tempdir().unwrap();
     let mut process = small(&folder).await;
-    let answers = send(&process, 2 * SLOTS, 2_000);
+    let answers = send(&process, 2 * SLOTS, 3_000);
     eventually("running and waiting requests", SOON, async || {
         is_full(&process).await
     })

@@ -128,7 +128,7 @@ async fn a_decision_of_the_feed_has_its_span() {
 }
 
 async fn all_answered_although_degraded(endpoint: &str) {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("a folder");
     let process = traced(&folder, endpoint, 1.0).await;
     // More spans than the exporter's queue of 2,048 holds.
     for _ in 0..700 {
@@ -139,7 +139,7 @@ async fn all_answered_although_degraded(endpoint: &str) {
     })
     .await;
     process.ask("echo", &json!({})).await;
-    let ready = process.operate("/readyz").send().await.unwrap();
+    let ready = process.operate("/readyz").send().await.expect("an answer");
     assert_eq!(ready.status(), StatusCode::OK, "degraded is not unready");
     process.stop().await;
 }
