@@ -26,7 +26,7 @@ const TEXT_LEN_MAX: usize = 100_000;
 /// Most findings that are listed: ten times as many as in a long text with many mistakes.
 const LINTS_MAX: usize = 5_000;
 
-/// The kind `grammar`. Its dictionary (some 150 MiB) is loaded once, by the first worker to start,
+/// The kind `grammar`. Its dictionary (some 100 MiB) is loaded once, by the first worker to start,
 /// and shared by all workers of the process.
 ///
 /// # Panics

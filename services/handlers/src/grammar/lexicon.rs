@@ -39,7 +39,7 @@ const TECHNICAL: &[&str] = &[
     "Tidepool",
 ];
 
-/// Loaded with the first checker and shared by all: some 150 MiB.
+/// Loaded with the first checker and shared by all: some 100 MiB.
 static WORDS: LazyLock<Words> = LazyLock::new(Words::load);
 
 struct Words {

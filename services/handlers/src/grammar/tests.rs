@@ -145,7 +145,9 @@ fn refuses_texts_that_are_too_long() {
 
 #[test]
 fn refuses_what_does_not_fit_with_a_pointer() {
-    let instance = instance();
+    let handler = grammar();
+    let instance = handler.start().unwrap();
+    let schema = jsonschema::validator_for(&handler.spec().input_schema).unwrap();
     for (body, pointer) in [
         (r#"{"text":"a","dialect":"klingon"}"#, "/dialect"),
         (r#"{"text":7}"#, "/text"),
@@ -156,7 +158,10 @@ fn refuses_what_does_not_fit_with_a_pointer() {
     ] {
         let found = faults(run(&*instance, json_call(body)));
         assert_eq!(found[0].0, pointer, "{body}: {found:?}");
+        let input: Value = serde_json::from_str(body).unwrap();
+        assert!(!schema.is_valid(&input), "{body}");
     }
+    assert!(schema.is_valid(&handler.spec().example));
 }
 
 #[test]

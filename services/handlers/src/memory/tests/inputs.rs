@@ -24,11 +24,25 @@ fn names_that_could_be_taken_for_others_are_refused() {
     }
 }
 
+/// Each input is refused at its pointer, and by the published schema there or at what holds it.
 fn assert_faults(cases: Vec<(Value, &str)>) {
-    let instance = instance();
+    let handler = memory(MemoryConfig::new(store()));
+    let instance = handler.start().unwrap();
+    let schema = jsonschema::options()
+        .should_validate_formats(true)
+        .build(&handler.spec().input_schema)
+        .unwrap();
     for (input, pointer) in cases {
         let found = faults(run(&*instance, json_call(input.to_string())));
         assert_eq!(found[0].0, pointer, "{input}: {found:?}");
+        let holders: Vec<_> = schema
+            .iter_errors(&input)
+            .map(|error| error.instance_path().to_string())
+            .collect();
+        assert!(
+            holders.iter().any(|holder| pointer.starts_with(holder)),
+            "{input}: {holders:?}"
+        );
     }
 }
 
@@ -150,6 +164,17 @@ fn its_schema_tells_each_operation() {
         32_768
     );
     assert!(!schema.to_string().contains("$ref"), "{schema:#}");
+    let validator = jsonschema::validator_for(schema).unwrap();
+    for input in [
+        handler.spec().example.clone(),
+        json!({ "op": "store", "namespace": "n", "items": [{ "text": "a", "id": null, "tags": [] }] }),
+        json!({ "op": "recall", "namespace": "n", "query": "", "limit": 100, "since": "2026-01-01T00:00:00Z" }),
+        json!({ "op": "forget", "namespace": "n", "ids": ["a"] }),
+        json!({ "op": "forget", "namespace": "n", "all": true }),
+        json!({ "op": "stats", "namespace": "a.b:c-d_E" }),
+    ] {
+        assert!(validator.is_valid(&input), "{input}");
+    }
     let example = handler.spec().example.to_string();
     run(&*handler.start().unwrap(), json_call(example)).unwrap();
 }
