@@ -12,7 +12,9 @@ async fn main() -> std::io::Result<()> {
         App::new().route(
             "/echo",
             web::post().to(|body: web::Bytes| async {
-                HttpResponse::Ok().content_type("application/json").body(body)
+                HttpResponse::Ok()
+                    .content_type("application/json")
+                    .body(body)
             }),
         )
     };

@@ -102,8 +102,15 @@ impl BalancerMetrics {
     #[must_use]
     pub fn http(&self, method: &str, route: &str, status: &str) -> Histogram {
         self.http_duration
-            .with_label_values(&[method, route, status])
+            .with_label_values(&[method_label(method), route, status])
     }
+}
+
+/// A method as a label: any token can be one, and callers choose it.
+pub(crate) fn method_label(method: &str) -> &'static str {
+    const KNOWN: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"];
+    let known = KNOWN.into_iter().find(|known| *known == method);
+    known.unwrap_or("_OTHER")
 }
 
 struct KindMetrics {

@@ -79,7 +79,30 @@ impl Served {
 pub(crate) async fn serve(pool: &Arc<Pool>, kind_index: usize, ask: Ask, call: Call) -> Served {
     let arrival = pool.arrive(kind_index);
     let now = Instant::now();
-    let served = match pool.admit(&ask, now) {
+    // Its body may have taken all the time there was: nobody wants that work done.
+    let served = if ask.deadline.has_passed(now) {
+        Served::without_slot(Unserved::DeadlineInQueue, Duration::ZERO)
+    } else {
+        serve_in_turn(pool, kind_index, &ask, call, now).await
+    };
+    let work = served
+        .times
+        .map(|t| t.end.saturating_duration_since(t.begin));
+    if !matches!(served.result, Err(Unserved::Refused(_))) {
+        pool.metrics.observe(kind_index, served.waited, work);
+    }
+    arrival.end(served.outcome());
+    served
+}
+
+async fn serve_in_turn(
+    pool: &Arc<Pool>,
+    kind_index: usize,
+    ask: &Ask,
+    call: Call,
+    now: Instant,
+) -> Served {
+    match pool.admit(ask, now) {
         Admitted::Slot(slot) => run(slot, kind_index, call, now, Duration::ZERO).await,
         Admitted::Refused(refusal) => {
             Served::without_slot(Unserved::Refused(refusal), Duration::ZERO)
@@ -93,24 +116,17 @@ pub(crate) async fn serve(pool: &Arc<Pool>, kind_index: usize, ask: Ask, call: C
                 Ok(None) | Err(_) => Served::without_slot(Unserved::DeadlineInQueue, waited),
             }
         }
-    };
-    let work = served
-        .times
-        .map(|t| t.end.saturating_duration_since(t.begin));
-    if !matches!(served.result, Err(Unserved::Refused(_))) {
-        pool.metrics.observe(kind_index, served.waited, work);
     }
-    arrival.end(served.outcome());
-    served
 }
 
 async fn run(
-    slot: Slot,
+    mut slot: Slot,
     kind_index: usize,
     call: Call,
     granted: Instant,
     waited: Duration,
 ) -> Served {
+    slot.begin_use();
     let worker = Some(slot.seat.worker.clone());
     let context = call.context.clone();
     let begin = Instant::now();

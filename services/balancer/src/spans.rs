@@ -11,6 +11,7 @@ use crate::serve::WorkTimes;
 
 /// Everything there is to tell about a request that has ended.
 pub(crate) struct Story {
+    pub(crate) method: &'static str,
     pub(crate) trace: TraceContext,
     pub(crate) parent: Option<SpanId>,
     /// The span that the handler's steps are children of.
@@ -89,7 +90,7 @@ impl Story {
             context: self.trace,
             kind: SpanKind::Server,
             attributes: vec![
-                ("http.request.method", "POST".into()),
+                ("http.request.method", self.method.into()),
                 ("http.route", "/v1/invoke/{kind}".into()),
                 ("http.response.status_code", i64::from(self.status).into()),
                 ("tidepool.kind", self.kind.clone().into()),
@@ -98,7 +99,7 @@ impl Story {
             // As HTTP conventions have it, a caller's mistake is no error of the server.
             error: self.error.filter(|_| self.status >= 500).map(Cow::Borrowed),
             ..teller.span(
-                "POST /v1/invoke/{kind}",
+                format!("{} /v1/invoke/{{kind}}", self.method),
                 self.parent,
                 (self.begin, self.end),
             )

@@ -1,6 +1,7 @@
 //! `POST /v1/invoke/{kind}`: the hot path.
 
 use std::fmt::Write;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_web::http::header::{ALLOW, CONTENT_LENGTH, HeaderName, HeaderValue};
@@ -8,6 +9,7 @@ use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, web};
 use tidepool_core::{Deadline, SpanId, TraceContext, WorkerId};
 use tidepool_handler::{Call, CallContext, Failure, Format, Payload};
+use tidepool_store::Kv;
 
 use super::body::{self, Held};
 use super::head::{Identity, Wishes};
@@ -15,6 +17,7 @@ use super::idempotency::{self, Claim};
 use super::problem::{Code, Problem, Subject};
 use super::{Api, KindRoute, auth};
 use crate::dispatch::Ask;
+use crate::metrics::method_label;
 use crate::serve::{Served, Unserved, WorkTimes, serve};
 use crate::spans::Story;
 
@@ -78,12 +81,18 @@ pub(crate) async fn invoke(
         Err(problem) => Attempt::refused(problem),
     };
     let response = respond(&attempt, &identity, request.path());
-    finish(&api, attempt, identity, name, begin, response.status());
+    let method = method_label(request.method().as_str());
+    let answered = (method, response.status());
+    finish(&api, attempt, identity, name, begin, answered);
     response
 }
 
 /// The checks that need no body.
-fn find<'a>(api: &'a Api, request: &HttpRequest, name: &str) -> Result<&'a KindRoute, Problem> {
+fn find<'a>(
+    api: &'a Api,
+    request: &HttpRequest,
+    name: &str,
+) -> Result<&'a Arc<KindRoute>, Problem> {
     if request.method() != Method::POST {
         let problem = Problem::new(Code::MethodNotAllowed, "a request is sent with POST");
         return Err(Problem {
@@ -105,32 +114,54 @@ fn find<'a>(api: &'a Api, request: &HttpRequest, name: &str) -> Result<&'a KindR
     })
 }
 
+/// A request whose body has been read.
+struct Asked {
+    wishes: Wishes,
+    input: Payload,
+    held: Held,
+    deadline: Deadline,
+}
+
 async fn attempt(
     api: &Api,
-    route: &KindRoute,
+    route: &Arc<KindRoute>,
     request: &HttpRequest,
     payload: web::Payload,
     identity: &Identity,
     begin: Instant,
 ) -> Attempt {
-    let (wishes, input, held) = match read(api, route, request, payload).await {
-        Ok(read) => read,
+    let mut asked = match read(api, route, request, payload, begin).await {
+        Ok(asked) => asked,
         Err(problem) => return Attempt::refused(problem),
     };
-    let deadline = wishes.deadline_from(begin, route.pool.spec.deadline_ms);
-    let Some((key, kv)) = wishes
-        .idempotency_key
-        .as_deref()
-        .zip(api.idempotency.as_ref())
-    else {
-        return work(route, &wishes, input, held, identity, deadline).await;
+    let key = asked.wishes.idempotency_key.take();
+    let Some((key, kv)) = key.zip(api.idempotency.clone()) else {
+        return work(route, asked, identity).await;
     };
-    let remaining = deadline.remaining(begin);
-    match idempotency::claim(kv, route.spec.kind.as_str(), key, &input, remaining).await {
+    // Apart from the connection: a caller that loses it asks again with the same key, and is to
+    // find the answer of this run instead of starting another beside it.
+    let running = keyed(kv, key, Arc::clone(route), asked, identity.clone());
+    actix_web::rt::spawn(running).await.unwrap_or_else(|_| {
+        let detail = "the request ended without an answer";
+        Attempt::refused(Problem::new(Code::HandlerFailed, detail))
+    })
+}
+
+/// Runs a request with a key to its end, or gives the answer of the one before.
+async fn keyed(
+    kv: Arc<dyn Kv>,
+    key: String,
+    route: Arc<KindRoute>,
+    asked: Asked,
+    identity: Identity,
+) -> Attempt {
+    let remaining = asked.deadline.remaining(Instant::now());
+    let (kind, format) = (route.spec.kind.as_str(), asked.wishes.reply_format);
+    match idempotency::claim(&kv, kind, &key, &asked.input, remaining).await {
         Err(problem) => Attempt::refused(problem),
-        Ok(Claim::Replay(result)) => Attempt::replayed(in_format(result, wishes.reply_format)),
+        Ok(Claim::Replay(result)) => Attempt::replayed(in_format(result, format)),
         Ok(Claim::Run(ticket)) => {
-            let attempt = work(route, &wishes, input, held, identity, deadline).await;
+            let attempt = work(&route, asked, &identity).await;
             ticket.settle(&attempt.result).await;
             attempt
         }
@@ -147,14 +178,13 @@ fn in_format(result: Result<Payload, Problem>, format: Format) -> Result<Payload
 }
 
 /// Has the pool do the work.
-async fn work(
-    route: &KindRoute,
-    wishes: &Wishes,
-    input: Payload,
-    held: Held,
-    identity: &Identity,
-    deadline: Deadline,
-) -> Attempt {
+async fn work(route: &KindRoute, asked: Asked, identity: &Identity) -> Attempt {
+    let Asked {
+        wishes,
+        input,
+        held,
+        deadline,
+    } = asked;
     let ask = Ask {
         priority: wishes.priority,
         bytes: input.bytes.len(),
@@ -197,7 +227,8 @@ async fn read(
     route: &KindRoute,
     request: &HttpRequest,
     payload: web::Payload,
-) -> Result<(Wishes, Payload, Held), Problem> {
+    begin: Instant,
+) -> Result<Asked, Problem> {
     let wishes = Wishes::read(request.headers())?;
     // Refusing is cheapest before the body has been read.
     if let Some(refusal) = route.pool.refuses_all() {
@@ -216,7 +247,13 @@ async fn read(
         bytes,
         format: wishes.input_format,
     };
-    Ok((wishes, input, held))
+    let deadline = wishes.deadline_from(begin, route.pool.spec.deadline_ms);
+    Ok(Asked {
+        wishes,
+        input,
+        held,
+        deadline,
+    })
 }
 
 /// Tells the operator the cause, and gives the caller every fault of a wrong input.
@@ -305,7 +342,7 @@ fn finish(
     identity: Identity,
     name: &str,
     begin: Instant,
-    status: StatusCode,
+    (method, status): (&'static str, StatusCode),
 ) {
     let end = Instant::now();
     let took = end.saturating_duration_since(begin);
@@ -313,7 +350,7 @@ fn finish(
         api.invoked_ok.observe(took.as_secs_f64());
     } else {
         api.metrics
-            .http("POST", ROUTE, status.as_str())
+            .http(method, ROUTE, status.as_str())
             .observe(took.as_secs_f64());
     }
     let keep = identity.trace.sampled || status.as_u16() >= 500 || took >= api.slow;
@@ -329,6 +366,7 @@ fn finish(
         .as_ref()
         .map_or_else(SpanId::random, |c| c.trace.span_id);
     let story = Story {
+        method,
         request_id: identity.echoed_id(),
         trace: identity.trace,
         parent: identity.parent,

@@ -29,6 +29,9 @@ use body::{BodyBudget, BodyLimits};
 const FAULTS_MAX: usize = 32;
 /// Longest message of a fault, in characters.
 const FAULT_LEN_MAX: usize = 200;
+/// Largest input that is searched for more faults than its handler found: as a tree it takes many
+/// times its bytes, and the search runs on a thread that serves others.
+const FAULTS_INPUT_BYTES_MAX: usize = 256 * 1024;
 
 /// A kind and the pool that answers it.
 pub struct KindRoute {
@@ -55,6 +58,9 @@ impl KindRoute {
 
     /// Every fault that the schema finds, for an input that the handler has refused already.
     fn faults(&self, input: &Payload) -> Vec<Fault> {
+        if input.bytes.len() > FAULTS_INPUT_BYTES_MAX {
+            return Vec::new();
+        }
         let validator = self.validator.get_or_init(|| {
             jsonschema::validator_for(&self.spec.input_schema)
                 .inspect_err(|error| tracing::error!(%error, "the schema of a kind is broken"))
@@ -112,7 +118,7 @@ pub struct ApiConfig {
 
 /// The state of the client API, shared by its threads.
 pub struct Api {
-    kinds: HashMap<Kind, KindRoute>,
+    kinds: HashMap<Kind, Arc<KindRoute>>,
     unconfigured: Vec<Kind>,
     body_limits: BodyLimits,
     body_budget: Arc<BodyBudget>,
@@ -135,7 +141,7 @@ impl Api {
     pub fn new(config: ApiConfig) -> Self {
         let specs: Vec<&KindSpec> = config.kinds.iter().map(|route| &route.spec).collect();
         let openapi = openapi::document(&specs, config.version, config.token.is_some());
-        let by_name = |route: KindRoute| (route.spec.kind.clone(), route);
+        let by_name = |route: KindRoute| (route.spec.kind.clone(), Arc::new(route));
         Self {
             openapi,
             kinds: config.kinds.into_iter().map(by_name).collect(),

@@ -1,5 +1,6 @@
 //! Everything of the client API that is not a request: kinds, health, version, documentation.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use actix_web::body::{EitherBody, MessageBody};
@@ -65,12 +66,8 @@ async fn observe<B: MessageBody + 'static>(
             .request()
             .match_pattern()
             .unwrap_or_else(|| "none".to_owned());
-        // Any token can be a method; only known ones become a label.
-        let method = match method.as_str() {
-            known @ ("GET" | "HEAD" | "POST" | "PUT" | "DELETE" | "PATCH" | "OPTIONS") => known,
-            _ => "_OTHER",
-        };
-        let histogram = api.metrics.http(method, &route, response.status().as_str());
+        let status = response.status();
+        let histogram = api.metrics.http(method.as_str(), &route, status.as_str());
         histogram.observe(begin.elapsed().as_secs_f64());
         if let Ok(id) = header::HeaderValue::try_from(identity.echoed_id()) {
             response
@@ -141,8 +138,9 @@ async fn readyz(api: web::Data<Api>) -> HttpResponse {
     if api.is_draining() {
         return HttpResponse::ServiceUnavailable().body("draining\n");
     }
-    let without_workers =
-        |route: &&super::KindRoute| route.pool.ready_slots() == 0 && route.pool.busy_slots() == 0;
+    let without_workers = |route: &&Arc<super::KindRoute>| {
+        route.pool.ready_slots() == 0 && route.pool.busy_slots() == 0
+    };
     if !api.kinds.is_empty()
         && api.kinds.values().filter(without_workers).count() == api.kinds.len()
     {

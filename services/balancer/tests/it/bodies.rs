@@ -117,6 +117,25 @@ async fn a_body_that_never_comes_times_out() {
 }
 
 #[actix_web::test]
+async fn work_whose_body_took_all_its_time_is_not_done() {
+    let harness = Harness::start().await;
+    let mut stream = TcpStream::connect(harness.addr).await.unwrap();
+    let body = br#"{"act":"echo","number":1}"#;
+    let head = format!(
+        "POST /v1/invoke/act HTTP/1.1\r\nhost: x\r\ntidepool-deadline-ms: 20\r\n\
+         content-length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(40)).await;
+    stream.write_all(body).await.unwrap();
+    let answer = read_some(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 504"), "{answer}");
+    assert!(harness.stage.served.lock().is_empty());
+    harness.stop().await;
+}
+
+#[actix_web::test]
 async fn a_broken_head_gets_a_400_and_the_server_lives() {
     let harness = Harness::start().await;
     let mut stream = TcpStream::connect(harness.addr).await.unwrap();

@@ -8,9 +8,14 @@ use crate::harness::{Harness, eventually, problem};
 
 /// Sends a request on a connection of its own, to be dropped by the test.
 async fn send(harness: &Harness, act: &str) -> TcpStream {
+    send_with(harness, act, "").await
+}
+
+/// The same with more header lines, each with its end.
+async fn send_with(harness: &Harness, act: &str, headers: &str) -> TcpStream {
     let body = format!(r#"{{"act":"{act}"}}"#);
     let request = format!(
-        "POST /v1/invoke/act HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{body}",
+        "POST /v1/invoke/act HTTP/1.1\r\nhost: x\r\n{headers}content-length: {}\r\n\r\n{body}",
         body.len()
     );
     let mut stream = TcpStream::connect(harness.addr)
@@ -50,6 +55,30 @@ async fn a_closed_connection_cancels_work_that_computes() {
     drop(connection);
     eventually(|| harness.running() == 0 && cancelled(&harness) == Some(1.0)).await;
     assert_eq!(*harness.stage.stops.lock(), [Stop::Cancelled]);
+    harness.stop().await;
+}
+
+#[actix_web::test]
+async fn a_request_with_a_key_runs_once_also_when_its_caller_loses_the_connection() {
+    let harness = Harness::start().await;
+    let connection = send_with(&harness, "hold", "idempotency-key: k\r\n").await;
+    eventually(|| harness.running() == 1).await;
+    drop(connection);
+    let again = || {
+        let request = harness.post(r#"{"act":"hold"}"#);
+        request.header("idempotency-key", "k").send()
+    };
+    problem(again().await.unwrap(), 409, "idempotency_in_progress").await;
+    harness.stage.release.notify_one();
+    eventually(|| harness.pool.in_flight() == 0).await;
+    let mut answer = again().await.unwrap();
+    // Its answer is kept a moment after the work has ended.
+    while answer.status() == 409 {
+        answer = again().await.unwrap();
+    }
+    assert_eq!(answer.status(), 200);
+    assert_eq!(answer.headers()["idempotency-replayed"], "true");
+    assert_eq!(cancelled(&harness), Some(0.0));
     harness.stop().await;
 }
 
