@@ -50,13 +50,19 @@ impl LoadBalancer {
     #[must_use]
     pub fn new(pools: Vec<Arc<Pool>>, reports: ReportPorts) -> Self {
         let reported = Instant::now();
-        let pools = pools.into_iter().map(|pool| Reporting { pool, reported }).collect();
+        let pools = pools
+            .into_iter()
+            .map(|pool| Reporting { pool, reported })
+            .collect();
         Self { pools, reports }
     }
 
     fn look(&mut self, _ctx: &mut Context<Self>) {
         let now = Instant::now();
-        let due = self.pools.iter_mut().filter(|reporting| reporting.is_due(now));
+        let due = self
+            .pools
+            .iter_mut()
+            .filter(|reporting| reporting.is_due(now));
         let reports: Vec<PoolReport> = due
             .map(|reporting| {
                 reporting.reported = now;
@@ -81,6 +87,8 @@ impl Handler<Close> for LoadBalancer {
     type Result = ();
 
     fn handle(&mut self, _close: Close, _ctx: &mut Self::Context) {
-        self.pools.iter().for_each(|reporting| reporting.pool.close());
+        self.pools
+            .iter()
+            .for_each(|reporting| reporting.pool.close());
     }
 }
