@@ -84,7 +84,10 @@ impl Start {
             folder: self.folder,
             log,
             tokens: self.tokens,
-            client: Client::builder().timeout(ANSWER_MAX).build().expect("a client"),
+            client: Client::builder()
+                .timeout(ANSWER_MAX)
+                .build()
+                .expect("a client"),
         }
     }
 }
