@@ -82,33 +82,11 @@ impl Running {
         let spans = spans(&settings.telemetry)?;
         let registry = build_registry(VERSION, COMMIT)?;
         let metrics = BalancerMetrics::register(&registry)?;
-        let built = Pools::build(&settings.pools, Arc::clone(&stores.log), &metrics)?;
+        let mut built = Pools::build(&settings.pools, Arc::clone(&stores.log), &metrics)?;
+        let api = web::Data::new(client_api(settings, &mut built, &stores, &spans, metrics));
         let Pools {
-            pools,
-            routes,
-            hostings,
-            unconfigured,
+            pools, hostings, ..
         } = built;
-
-        let api = web::Data::new(Api::new(ApiConfig {
-            kinds: routes,
-            unconfigured,
-            body_bytes_max: settings.http.body_bytes_max,
-            body_bytes_total_max: settings.http.body_bytes_max.saturating_mul(BODIES_MAX),
-            body_read_timeout: settings.http.body_read_timeout,
-            token: settings
-                .http
-                .api_token
-                .as_ref()
-                .map(|token| token.expose().to_owned()),
-            idempotency: Some(Arc::clone(&stores.kv)),
-            sampler: Sampler::new(settings.telemetry.sample_ratio),
-            spans: spans.clone(),
-            slow: settings.telemetry.slow,
-            metrics,
-            version: VERSION,
-            commit: COMMIT,
-        }));
         let actors = Actors::start(
             settings,
             &pools,
@@ -238,6 +216,33 @@ impl Actors {
             workers,
         })
     }
+}
+
+/// The API for clients; takes the routes of the pools.
+fn client_api(
+    settings: &Settings,
+    pools: &mut Pools,
+    stores: &Stores,
+    spans: &Spans,
+    metrics: BalancerMetrics,
+) -> Api {
+    let http = &settings.http;
+    let token = http.api_token.as_ref();
+    Api::new(ApiConfig {
+        kinds: std::mem::take(&mut pools.routes),
+        unconfigured: std::mem::take(&mut pools.unconfigured),
+        body_bytes_max: http.body_bytes_max,
+        body_bytes_total_max: http.body_bytes_max.saturating_mul(BODIES_MAX),
+        body_read_timeout: http.body_read_timeout,
+        token: token.map(|token| token.expose().to_owned()),
+        idempotency: Some(Arc::clone(&stores.kv)),
+        sampler: Sampler::new(settings.telemetry.sample_ratio),
+        spans: spans.clone(),
+        slow: settings.telemetry.slow,
+        metrics,
+        version: VERSION,
+        commit: COMMIT,
+    })
 }
 
 fn identity(started: Instant, clients: &Listener, operators: std::net::SocketAddr) -> Identity {
