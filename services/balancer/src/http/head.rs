@@ -124,7 +124,8 @@ impl Wishes {
         Deadline::from_now(
             now,
             self.deadline
-                .unwrap_or_else(|| Duration::from_millis(default_ms)),
+                // A clock has no instant for whatever number a configuration may hold.
+                .unwrap_or_else(|| Duration::from_millis(default_ms.min(DEADLINE_MS_MAX))),
         )
     }
 }
@@ -288,6 +289,17 @@ mod tests {
                 "{name}: {value}"
             );
         }
+    }
+
+    #[test]
+    fn a_configured_deadline_is_bounded_as_a_callers_is() {
+        let now = std::time::Instant::now();
+        let wishes = Wishes::read(&HeaderMap::new()).unwrap();
+        let deadline = wishes.deadline_from(now, u64::MAX);
+        assert_eq!(
+            deadline.remaining(now),
+            Duration::from_millis(DEADLINE_MS_MAX)
+        );
     }
 
     #[test]
