@@ -24,6 +24,11 @@ pub type ReportPorts = Arc<dyn Fn(Vec<PoolReport>) + Send + Sync>;
 #[rtype(result = "()")]
 pub struct Close;
 
+/// Refuses those who still wait, in every pool; what runs goes on.
+#[derive(Message, Clone, Copy, Debug)]
+#[rtype(result = "()")]
+pub struct DismissWaiting;
+
 /// Owns the pools of this process.
 pub struct LoadBalancer {
     pools: Vec<Reporting>,
@@ -90,5 +95,15 @@ impl Handler<Close> for LoadBalancer {
         self.pools
             .iter()
             .for_each(|reporting| reporting.pool.close());
+    }
+}
+
+impl Handler<DismissWaiting> for LoadBalancer {
+    type Result = ();
+
+    fn handle(&mut self, _dismiss: DismissWaiting, _ctx: &mut Self::Context) {
+        self.pools
+            .iter()
+            .for_each(|reporting| reporting.pool.dismiss_waiting());
     }
 }

@@ -227,6 +227,12 @@ impl<S: Clone, T> Dispatch<S, T> {
         Admission::Queued(self.queue.push(ask.priority, waiter))
     }
 
+    /// Closes, and lets go of everybody who waits: their tokens are dropped, which tells them.
+    pub(crate) fn dismiss(&mut self) {
+        self.closed = true;
+        while self.queue.pop().is_some() {}
+    }
+
     /// Forgets a waiter that gave up. `false` when it had been handed a slot already.
     pub(crate) fn cancel(&mut self, key: WaiterKey) -> bool {
         self.queue.remove(key).is_some()
@@ -374,6 +380,11 @@ impl<S: Clone, T> Dispatch<S, T> {
 
     fn refuse(&self, reason: RefusalReason) -> Admission<S> {
         Admission::Refused(self.refusal(reason))
+    }
+
+    /// The refusal of a waiter that was let go of.
+    pub(crate) fn dismissal(&self) -> Refusal {
+        self.refusal(RefusalReason::Draining)
     }
 
     /// Advises to come again when the queue that is there now will have been served.

@@ -9,7 +9,7 @@ mod queue;
 mod serve;
 mod spans;
 
-pub use actor::{Close, LoadBalancer, ReportPorts};
+pub use actor::{Close, DismissWaiting, LoadBalancer, ReportPorts};
 pub use http::{Api, ApiConfig, KindRoute, configure};
 pub use metrics::{BalancerMetrics, PoolMetrics};
 pub use pool::{Pool, PoolTable};

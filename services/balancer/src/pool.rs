@@ -140,6 +140,16 @@ impl Pool {
         dispatch.queued() > dispatch.ready_slots() as usize
     }
 
+    /// Refuses those who still wait; what runs goes on. For the end of a stop's patience, so
+    /// that nobody is left without an answer.
+    pub fn dismiss_waiting(&self) {
+        self.dispatch.lock().dismiss();
+    }
+
+    pub(crate) fn dismissal(&self) -> Refusal {
+        self.dispatch.lock().dismissal()
+    }
+
     /// Lets nothing new in; what is there is still served.
     pub fn close(&self) {
         self.dispatch.lock().close();

@@ -113,6 +113,9 @@ async fn serve_in_turn(
             let waited = granted.saturating_duration_since(now);
             match slot {
                 Ok(Some(slot)) => run(slot, kind_index, call, granted, waited).await,
+                Ok(None) if !ask.deadline.has_passed(granted) => {
+                    Served::without_slot(Unserved::Refused(pool.dismissal()), waited)
+                }
                 Ok(None) | Err(_) => Served::without_slot(Unserved::DeadlineInQueue, waited),
             }
         }

@@ -16,7 +16,9 @@ use std::time::{Duration, Instant};
 use actix::{Actor, Addr};
 use actix_web::web;
 use anyhow::Context;
-use tidepool_balancer::{Api, ApiConfig, BalancerMetrics, Close, LoadBalancer, Pool};
+use tidepool_balancer::{
+    Api, ApiConfig, BalancerMetrics, Close, DismissWaiting, LoadBalancer, Pool,
+};
 use tidepool_console::{Console, Identity, OperatorToken, Setup};
 use tidepool_core::NodeId;
 use tidepool_feed::{Feed, FeedConfig};
@@ -37,6 +39,10 @@ use crate::version::{COMMIT, VERSION};
 const NODE: &str = "local";
 /// Most bytes of bodies held at a time, in bodies of the largest size.
 const BODIES_MAX: usize = 32;
+/// How long before the end of the grace those who still wait are refused.
+const DISMISS_BEFORE: Duration = Duration::from_secs(1);
+/// Least time that workers get to end once the last request has been answered.
+const WORKERS_TIMEOUT: Duration = Duration::from_secs(1);
 /// Longest wait for the last events to be written.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -132,16 +138,9 @@ impl Running {
     /// Stops in order. Each step has a bound.
     async fn stop(self, settings: &Settings) -> anyhow::Result<()> {
         tracing::info!("stopping: finishing what was let in");
-        let grace = settings.http.shutdown_grace;
         self.api.drain();
         self.draining.send_replace(true);
-        self.balancer.send(Close).await?;
-        self.clients.handle.stop(true).await;
-        let drained = tokio::time::timeout(grace, self.node.send(tidepool_worker::Shutdown)).await;
-        if drained.is_err() {
-            let left: u32 = self.pools.iter().map(|pool| pool.busy_slots()).sum();
-            tracing::warn!(left, "some work did not end within the grace period");
-        }
+        self.finish_requests(settings.http.shutdown_grace).await;
         self.operators.handle.stop(true).await;
         match tokio::time::timeout(FLUSH_TIMEOUT, self.feed.shutdown()).await {
             Ok(Ok(())) => {}
@@ -157,6 +156,27 @@ impl Running {
         .await?;
         tracing::info!("stopped");
         Ok(())
+    }
+
+    /// Answers what was let in: what runs is finished, what waits is served while there is time
+    /// and refused before there is none, and the workers drain.
+    async fn finish_requests(&self, grace: Duration) {
+        let end = tokio::time::Instant::now() + grace;
+        // An actor that is gone has nothing left to stop.
+        let _ = self.balancer.send(Close).await;
+        let balancer = self.balancer.clone();
+        let dismissal = actix_web::rt::spawn(async move {
+            tokio::time::sleep_until(end - DISMISS_BEFORE.min(grace / 2)).await;
+            let _ = balancer.send(DismissWaiting).await;
+        });
+        self.clients.handle.stop(true).await;
+        dismissal.abort();
+        let end = end.max(tokio::time::Instant::now() + WORKERS_TIMEOUT);
+        let drained = self.node.send(tidepool_worker::Shutdown);
+        if tokio::time::timeout_at(end, drained).await.is_err() {
+            let left: u32 = self.pools.iter().map(|pool| pool.busy_slots()).sum();
+            tracing::warn!(left, "some work did not end within the grace period");
+        }
     }
 
     fn facts(&self, settings: &Settings) -> banner::Facts {

@@ -79,3 +79,17 @@ async fn a_closed_pool_serves_what_waits_and_refuses_the_rest() {
     assert_eq!((running.await.unwrap(), waiting.await.unwrap()), (200, 200));
     harness.stop().await;
 }
+
+#[actix_web::test]
+async fn those_who_still_wait_at_the_end_of_a_stop_are_refused() {
+    let harness = Harness::start().await;
+    let running = harness.spawn("hold");
+    eventually(|| harness.running() == 1).await;
+    let waiting = harness.spawn("echo");
+    eventually(|| harness.pool.in_flight() == 2).await;
+    harness.pool.dismiss_waiting();
+    assert_eq!(waiting.await.unwrap(), 503);
+    harness.stage.release.notify_one();
+    assert_eq!(running.await.unwrap(), 200);
+    harness.stop().await;
+}

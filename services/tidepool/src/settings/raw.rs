@@ -228,7 +228,7 @@ pub(crate) struct RawPool {
     #[schemars(range(min = 1024, max = 68_719_476_736_u64))]
     pub(crate) queue_bytes: u64,
     /// Deadline of a request that names none, in milliseconds.
-    #[schemars(range(min = 1, max = 86_400_000))]
+    #[schemars(range(min = 1, max = 600_000))]
     pub(crate) deadline_ms: u64,
 }
 
