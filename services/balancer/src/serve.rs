@@ -132,7 +132,12 @@ async fn run(
     slot.begin_use();
     let worker = Some(slot.seat.worker.clone());
     let context = call.context.clone();
-    let begin = Instant::now();
+    // A slot that was free is held since a moment ago; only who waited needs the clock again.
+    let begin = if waited.is_zero() {
+        granted
+    } else {
+        Instant::now()
+    };
     let instance = &slot.seat.instances[kind_index];
     let work = std::panic::catch_unwind(AssertUnwindSafe(|| instance.call(call)));
     let (result, times) = match work {

@@ -141,6 +141,15 @@ impl fmt::Display for WorkerId {
 #[serde(transparent)]
 pub struct RequestId(pub uuid::Uuid);
 
+impl RequestId {
+    /// The id as it stands in headers; cheaper than formatting it.
+    #[must_use]
+    pub fn to_text(self) -> String {
+        let mut buffer = uuid::Uuid::encode_buffer();
+        self.0.as_hyphenated().encode_lower(&mut buffer).to_owned()
+    }
+}
+
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.as_hyphenated().fmt(f)

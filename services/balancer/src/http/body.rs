@@ -7,7 +7,7 @@ use std::time::Duration;
 use actix_web::error::PayloadError;
 use actix_web::web::Payload;
 use bytes::{Bytes, BytesMut};
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 
 use super::problem::{Code, Problem};
 
@@ -83,13 +83,24 @@ pub(crate) async fn read(
         return Err(too_large());
     }
     let mut held = Held::none(budget);
+    // The usual case: all of it came with the head. Nothing is copied, and no timer is set.
+    let first = payload.next().now_or_never();
+    if let Some(Some(Ok(all))) = &first
+        && announced == Some(all.len())
+    {
+        held.grow(all.len())?;
+        return Ok((all.clone(), held));
+    }
     let reading = async {
-        let Some(first) = payload.next().await else {
+        let first = match first {
+            Some(first) => first,
+            None => payload.next().await,
+        };
+        let Some(first) = first else {
             return Ok(Bytes::new());
         };
         let first = first.map_err(|e| unreadable(&e))?;
         held.grow(first.len())?;
-        // The usual case: all of it came with the head, and nothing is copied.
         if announced == Some(first.len()) {
             return Ok(first);
         }

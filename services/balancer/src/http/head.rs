@@ -83,7 +83,7 @@ impl Identity {
     pub(crate) fn echoed_id(&self) -> String {
         self.callers_id
             .clone()
-            .unwrap_or_else(|| self.request_id.to_string())
+            .unwrap_or_else(|| self.request_id.to_text())
     }
 }
 

@@ -327,12 +327,26 @@ fn respond(attempt: &Attempt, identity: &Identity, path: &str) -> HttpResponse {
 fn server_timing(waited: Duration, times: WorkTimes) -> String {
     let work = times.end.saturating_duration_since(times.begin);
     let mut text = String::with_capacity(48);
-    for (name, duration) in [("queue;dur=", waited), (", work;dur=", work)] {
-        let us = duration.as_micros();
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{name}{}.{:03}", us / 1_000, us % 1_000);
-    }
+    text.push_str("queue;dur=");
+    push_ms(&mut text, waited);
+    text.push_str(", work;dur=");
+    push_ms(&mut text, work);
     text
+}
+
+/// Milliseconds with three decimals.
+fn push_ms(text: &mut String, duration: Duration) {
+    let us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+    if us < 1_000 {
+        // The usual case, without the machinery of formatting.
+        text.push_str("0.");
+        for digit in [us / 100, us / 10 % 10, us % 10] {
+            text.push(char::from(b'0' + u8::try_from(digit).unwrap_or(0)));
+        }
+    } else {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{}.{:03}", us / 1_000, us % 1_000);
+    }
 }
 
 /// Counts the request, and tells its spans after the answer has gone out.
