@@ -133,6 +133,9 @@ pub(crate) async fn claim(
 impl Ticket {
     /// Keeps the answer for those who ask again, or frees the key when it may differ next time.
     pub(crate) async fn settle(mut self, result: &Result<Payload, Problem>) {
+        // Work that ran out of time may still be ending: the key stays claimed until the claim
+        // runs out, so that nothing runs beside it.
+        self.settled = matches!(result, Err(problem) if problem.code == Code::DeadlineExceeded);
         let Some(state) = state_of(result) else {
             return;
         };

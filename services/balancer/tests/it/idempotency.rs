@@ -57,3 +57,14 @@ async fn a_running_request_holds_its_key_and_a_failed_one_frees_it() {
     );
     harness.stop().await;
 }
+
+#[actix_web::test]
+async fn a_request_that_ran_out_of_time_keeps_its_key_for_a_while() {
+    let harness = Harness::start().await;
+    let late = keyed(&harness, "hold", 1).header("tidepool-deadline-ms", "30");
+    problem(late.send().await.unwrap(), 504, "deadline_exceeded").await;
+    let again = keyed(&harness, "hold", 1).send().await.unwrap();
+    problem(again, 409, "idempotency_in_progress").await;
+    assert_eq!(*harness.stage.served.lock(), [1]);
+    harness.stop().await;
+}
