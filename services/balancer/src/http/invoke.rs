@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use actix_web::http::header::{ALLOW, CONTENT_LENGTH, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, dev};
 use tidepool_core::{Deadline, SpanId, TraceContext, WorkerId};
 use tidepool_handler::{Call, CallContext, Failure, Format, Payload};
 use tidepool_store::Kv;
@@ -68,22 +68,22 @@ impl Attempt {
 
 /// Answers one request.
 pub(crate) async fn invoke(
-    request: HttpRequest,
-    payload: web::Payload,
-    api: web::Data<Api>,
+    request: &HttpRequest,
+    payload: dev::Payload,
+    api: &Api,
 ) -> HttpResponse {
     let begin = Instant::now();
     let identity = Identity::read(request.headers(), api.sampler);
     let name = request.match_info().unprocessed();
     let name = name.strip_prefix('/').unwrap_or(name);
-    let attempt = match find(&api, &request, name) {
-        Ok(route) => attempt(&api, route, &request, payload, &identity, begin).await,
+    let attempt = match find(api, request, name) {
+        Ok(route) => attempt(api, route, request, payload, &identity, begin).await,
         Err(problem) => Attempt::refused(problem),
     };
     let response = respond(&attempt, &identity, request.path());
     let method = method_label(request.method().as_str());
     let answered = (method, response.status());
-    finish(&api, attempt, identity, name, begin, answered);
+    finish(api, attempt, identity, name, begin, answered);
     response
 }
 
@@ -126,7 +126,7 @@ async fn attempt(
     api: &Api,
     route: &Arc<KindRoute>,
     request: &HttpRequest,
-    payload: web::Payload,
+    payload: dev::Payload,
     identity: &Identity,
     begin: Instant,
 ) -> Attempt {
@@ -226,7 +226,7 @@ async fn read(
     api: &Api,
     route: &KindRoute,
     request: &HttpRequest,
-    payload: web::Payload,
+    payload: dev::Payload,
     begin: Instant,
 ) -> Result<Asked, Problem> {
     let wishes = Wishes::read(request.headers())?;

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use actix_web::dev::{ServiceRequest, ServiceResponse, fn_service};
 use actix_web::web;
 use prometheus::Histogram;
 use tidepool_core::Kind;
@@ -178,10 +179,20 @@ impl Api {
 pub fn configure(api: web::Data<Api>) -> impl FnOnce(&mut web::ServiceConfig) {
     move |config| {
         let openapi = api.openapi.clone();
+        // The hot path: a plain prefix is compared where a pattern would be matched, and a
+        // service has no extractors to poll.
+        let hot = api.clone().into_inner();
+        let invoke = fn_service(move |request: ServiceRequest| {
+            let api = Arc::clone(&hot);
+            async move {
+                let (request, payload) = request.into_parts();
+                let response = invoke::invoke(&request, payload, &api).await;
+                Ok(ServiceResponse::new(request, response))
+            }
+        });
         config
             .app_data(api)
-            // A plain prefix is compared, a pattern is matched: this is the hot path.
-            .service(web::scope("/v1/invoke").default_service(web::to(invoke::invoke)))
+            .service(web::scope("/v1/invoke").default_service(invoke))
             .service(pages::scope(openapi));
     }
 }
