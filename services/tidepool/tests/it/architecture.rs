@@ -6,7 +6,12 @@ use cargo_metadata::{DependencyKind, MetadataCommand};
 
 /// Crates from the bottom up. A crate depends only on layers below its own.
 const LAYERS: [&[&str]; 9] = [
-    &["tidepool-core", "tidepool-policy", "tidepool-datalog"],
+    &[
+        "tidepool-core",
+        "tidepool-policy",
+        "tidepool-profile",
+        "tidepool-datalog",
+    ],
     &["tidepool-wire", "tidepool-telemetry"],
     &["tidepool-handler"],
     &["tidepool-store"],
@@ -15,6 +20,7 @@ const LAYERS: [&[&str]; 9] = [
         "tidepool-worker",
         "tidepool-handlers",
         "tidepool-supervisor",
+        "tidepool-sim",
         "tidepool-console",
     ],
     &["tidepool-balancer"],
@@ -23,7 +29,7 @@ const LAYERS: [&[&str]; 9] = [
 ];
 
 /// Crates whose third-party dependencies are listed one by one: they do no IO and read no clock.
-const PURE: [(&str, &[&str]); 3] = [
+const PURE: [(&str, &[&str]); 4] = [
     (
         "tidepool-core",
         &[
@@ -37,6 +43,7 @@ const PURE: [(&str, &[&str]); 3] = [
         ],
     ),
     ("tidepool-policy", &["serde", "thiserror"]),
+    ("tidepool-profile", &["serde", "thiserror", "jiff"]),
     ("tidepool-datalog", &["thiserror"]),
 ];
 
