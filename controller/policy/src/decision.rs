@@ -95,6 +95,10 @@ codes! {
         Steady = "steady",
         /// A change is wanted and something holds it; see `blocked_by`.
         Blocked = "blocked",
+        /// An operator pinned the target.
+        Pinned = "pinned",
+        /// An operator paused the pool, and no change is wanted.
+        Paused = "paused",
     }
 }
 
@@ -119,6 +123,14 @@ codes! {
         LaunchRate = "launch_rate",
         /// A node's memory is nearly full.
         NodeMemory = "node_memory",
+        /// An operator paused the pool.
+        Paused = "paused",
+        /// An operator pinned the target.
+        Pinned = "pinned",
+        /// The workers added last brought no more answers: the bottleneck is elsewhere.
+        NoEffect = "no_effect",
+        /// A burst came a moment ago and may come back.
+        Burst = "burst",
     }
 }
 
@@ -252,6 +264,23 @@ pub struct Decision {
     pub quiet_s: Option<f64>,
     /// Whether the objective is shorter than the work itself, so that no size can meet it.
     pub infeasible: bool,
+    /// Concurrent places in a worker.
+    #[serde(default)]
+    pub slots_per_worker: u32,
+    /// Seconds that a request may wait for a slot within the objective.
+    #[serde(default)]
+    pub wait_objective_s: f64,
+}
+
+/// What another number of workers would have meant.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Counterfactual {
+    /// The other number.
+    pub workers: u32,
+    /// Share of requests that would have waited longer than the objective, 0 to 1.
+    pub late_share: f64,
+    /// The same share for the number that was decided.
+    pub late_share_decided: f64,
 }
 
 impl Decision {
@@ -265,6 +294,13 @@ impl Decision {
     #[must_use]
     pub fn score_of(&self, signal: Signal) -> Option<f64> {
         self.needs.get(signal).map(|need| score(need, self.have))
+    }
+
+    /// What one worker fewer would have meant for the load that is forecast; nothing at one worker
+    /// or before any load was seen.
+    #[must_use]
+    pub fn counterfactual(&self) -> Option<Counterfactual> {
+        crate::counterfactual::one_fewer(self)
     }
 
     /// The decision in one sentence for people.

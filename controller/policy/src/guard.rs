@@ -10,21 +10,22 @@ use crate::decision::{Block, Bound, Decision, Direction, RateForecast, Reason};
 use crate::ewma::clean;
 use crate::memory::Memory;
 use crate::observation::Observation;
+use crate::order;
 use crate::tidepool::{Appraisal, Retirement, have};
 
 /// A target with its reasons.
 #[derive(Clone, Copy, Debug)]
-struct Verdict {
-    to: u32,
-    wanted: u32,
-    reason: Reason,
-    blocked_by: Option<Block>,
-    bounded_by: Option<Bound>,
-    quiet_s: Option<f64>,
+pub(crate) struct Verdict {
+    pub(crate) to: u32,
+    pub(crate) wanted: u32,
+    pub(crate) reason: Reason,
+    pub(crate) blocked_by: Option<Block>,
+    pub(crate) bounded_by: Option<Bound>,
+    pub(crate) quiet_s: Option<f64>,
 }
 
 impl Verdict {
-    fn stay(target: u32, reason: Reason) -> Self {
+    pub(crate) fn stay(target: u32, reason: Reason) -> Self {
         Self {
             to: target,
             wanted: target,
@@ -88,7 +89,13 @@ pub(crate) fn settle(
             now_ms,
         );
     };
+    let startup_s = appraisal.startup_s;
+    let efficacy = &mut memory.efficacy;
+    efficacy.judge(memory.clock.now_ms(), observation, startup_s);
     let mut verdict = judge(policy, memory, observation, &appraisal, sight, target);
+    if let Some(order) = observation.operator.filter(|o| o.in_force(now_ms)) {
+        verdict = order::obey(&order, target, verdict);
+    }
     let kept = bounds.clamp(verdict.to);
     if kept != verdict.to {
         let (reason, bound) = if kept > verdict.to {
@@ -105,13 +112,7 @@ pub(crate) fn settle(
         verdict.reason = Reason::Adopted;
     }
     memory.decided = true;
-    let direction = direction(target, verdict.to);
-    if direction != Direction::Hold {
-        memory.target = Some(verdict.to);
-        memory
-            .reversals
-            .record(direction, memory.clock.now_ms(), bounds);
-    }
+    record(policy, memory, observation, (target, verdict.to));
     compose(
         policy,
         memory,
@@ -120,6 +121,23 @@ pub(crate) fn settle(
         (target, verdict),
         now_ms,
     )
+}
+
+/// Takes note of a change of the target.
+fn record(policy: &Policy, memory: &mut Memory, observation: &Observation, (from, to): (u32, u32)) {
+    let now_ms = memory.clock.now_ms();
+    let direction = direction(from, to);
+    match direction {
+        Direction::Hold => return,
+        Direction::Up => {
+            let ready = observation.workers.map_or(from, |workers| workers.ready);
+            let service_s = memory.service.mean_s();
+            memory.efficacy.grew(now_ms, ready, service_s);
+        }
+        Direction::Down => memory.efficacy.shrank(),
+    }
+    memory.target = Some(to);
+    memory.reversals.record(direction, now_ms, &policy.bounds);
 }
 
 fn note_blindness(memory: &mut Memory, sight: Sight) {
@@ -194,6 +212,9 @@ fn grow(
     if !cold && observation.node_memory_share.is_some_and(node_is_full) {
         return Verdict::blocked(target, wanted, Block::NodeMemory);
     }
+    if !cold && memory.efficacy.frozen(now_ms) {
+        return Verdict::blocked(target, wanted, Block::NoEffect);
+    }
     let step = bounds.launch_step;
     let limit = memory
         .launch
@@ -201,6 +222,8 @@ fn grow(
     if limit <= target {
         return Verdict::blocked(target, wanted, Block::LaunchRate);
     }
+    let probe = memory.efficacy.step_max();
+    let limit = probe.map_or(limit, |step| limit.min(target.saturating_add(step)));
     let to = wanted.min(limit).min(bounds.max);
     let bounded_by = if to == wanted {
         None
@@ -265,6 +288,8 @@ fn retirement_block(policy: &Policy, memory: &Memory, sight: Sight) -> Option<Bl
         Some(Block::StartHold)
     } else if now_ms < cooldown_ms(policy, memory) {
         Some(Block::Cooldown)
+    } else if now_ms < memory.burst.held_until_ms() {
+        Some(Block::Burst)
     } else {
         None
     }
@@ -300,8 +325,19 @@ fn earliest_ms(policy: &Policy, memory: &Memory) -> u64 {
     start_hold_ms(policy, memory)
         .max(cooldown_ms(policy, memory))
         .max(memory.health.frozen_until_ms())
+        .max(memory.burst.held_until_ms())
         .max(memory.reversals.earned_ms(&policy.bounds, now_ms))
         .max(now_ms)
+}
+
+/// When the pause or pin that is in force ends, if one is; `Some(None)` for one without an end.
+#[expect(
+    clippy::option_option,
+    reason = "no order is not the same as an order without an end"
+)]
+fn order_ends_ms(observation: &Observation, now_ms: u64) -> Option<Option<u64>> {
+    let order = observation.operator.filter(|o| o.in_force(now_ms))?;
+    (order.paused || order.pin.is_some()).then_some(order.until_ms)
 }
 
 fn compose(
@@ -328,7 +364,10 @@ fn compose(
         bounded_by: verdict.bounded_by,
         wanted: verdict.wanted,
         blocked_by: verdict.blocked_by,
-        earliest_change_ms: can_shrink.then(|| wall(earliest_ms(policy, memory))),
+        earliest_change_ms: match order_ends_ms(observation, now_ms) {
+            Some(ends_ms) => ends_ms,
+            None => can_shrink.then(|| wall(earliest_ms(policy, memory))),
+        },
         cooldown_until_ms: (held_ms > policy_now_ms).then(|| wall(held_ms)),
         observed_rate: appraisal.observed_rate,
         forecast: appraisal.forecast.map(|forecast| RateForecast {
@@ -342,5 +381,7 @@ fn compose(
         startup_s: appraisal.startup_s,
         quiet_s: verdict.quiet_s,
         infeasible: appraisal.infeasible,
+        slots_per_worker: memory.slots_per_worker,
+        wait_objective_s: appraisal.wait_objective_s,
     }
 }

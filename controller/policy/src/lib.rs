@@ -20,18 +20,25 @@
 //! | `signals` | how many workers each signal asks for |
 //! | `tidepool`, `threshold` | what a rule would like to do |
 //! | `guard` | what bounds, cooldown, budgets and doubts leave of that |
+//! | `counterfactual` | what one worker fewer would have meant |
 //! | [`decision`], `sentence` | what was decided, and why, for machines and for people |
 
+use std::borrow::Cow;
+
+mod burst;
 mod clock;
 pub mod config;
+mod counterfactual;
 pub mod decision;
 mod demand;
+mod efficacy;
 mod ewma;
 mod guard;
 mod health;
 mod launch;
 pub mod memory;
 pub mod observation;
+mod order;
 mod peaks;
 mod resources;
 mod reversal;
@@ -46,12 +53,13 @@ mod tests;
 
 pub use config::{Bounds, InvalidPolicy, Policy, Rule, ThresholdConfig, TidepoolConfig};
 pub use decision::{
-    Block, Bound, Decision, Direction, Needs, RateForecast, Reason, SCORE_ENOUGH, SCORE_IDLE,
-    Signal,
+    Block, Bound, Counterfactual, Decision, Direction, Needs, RateForecast, Reason, SCORE_ENOUGH,
+    SCORE_IDLE, Signal,
 };
 pub use memory::Memory;
 pub use observation::{
-    Backlog, CpuSample, MemorySample, Observation, ProfileForecast, WorkSample, WorkerCounts,
+    Backlog, CpuSample, MemorySample, Observation, Override, ProfileForecast, WorkSample,
+    WorkerCounts,
 };
 
 /// Decides how many workers a pool should have.
@@ -66,6 +74,16 @@ pub fn decide(
     observation: &Observation,
     now_ms: u64,
 ) -> (Decision, Memory) {
+    let order = observation.operator.filter(|o| o.in_force(now_ms));
+    let policy = &order.map_or_else(
+        || Cow::Borrowed(policy),
+        |order| {
+            Cow::Owned(Policy {
+                bounds: order.bounds(&policy.bounds),
+                rule: policy.rule.clone(),
+            })
+        },
+    );
     memory.clock.advance(now_ms);
     memory.learn(policy, observation);
     let appraisal = match &policy.rule {

@@ -3,10 +3,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::burst::Burst;
 use crate::clock::Clock;
 use crate::config::{Policy, Rule};
 use crate::decision::Needs;
 use crate::demand::Demand;
+use crate::efficacy::Efficacy;
 use crate::ewma::{Ewma, clean, share};
 use crate::health::Health;
 use crate::launch::LaunchWindow;
@@ -42,6 +44,8 @@ pub struct Memory {
     pub(crate) peaks: NeedPeaks,
     pub(crate) reversals: Reversals,
     pub(crate) launch: LaunchWindow,
+    pub(crate) efficacy: Efficacy,
+    pub(crate) burst: Burst,
     /// Concurrent places of a worker, when workers were last seen.
     pub(crate) slots_per_worker: u32,
     /// Slots in use.
@@ -117,6 +121,7 @@ impl Memory {
         }
         self.demand
             .observe(window_s, clean(work.arrivals) / window_s);
+        self.efficacy.learn(work);
         let busy = clean(work.busy_slot_s) / window_s;
         self.busy.add(busy, share(window_s, BUSY_MEMORY_S));
         let lost = (clean(work.refused) + clean(work.deadline_missed)) / window_s;

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::Bounds;
+
 /// Everything that a decision sees of a pool. Counts are `f64` so that a fluid model can use them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -26,6 +28,41 @@ pub struct Observation {
     pub node_memory_share: Option<f64>,
     /// What the learned hourly pattern expects, if there is one that is worth believing.
     pub forecast: Option<ProfileForecast>,
+    /// What an operator ordered for this pool, if anything.
+    pub operator: Option<Override>,
+}
+
+/// An operator's order. It narrows what the rule may do and ends by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Override {
+    /// The target stays where it is, whatever the rule would like.
+    pub paused: bool,
+    /// The target is this number, within the bounds.
+    pub pin: Option<u32>,
+    /// Lower bound instead of the configured one.
+    pub min: Option<u32>,
+    /// Upper bound instead of the configured one.
+    pub max: Option<u32>,
+    /// Wall time in milliseconds since the Unix epoch at which the order ends; `None` for one that
+    /// stands until it is taken back.
+    pub until_ms: Option<u64>,
+}
+
+impl Override {
+    pub(crate) fn in_force(&self, now_ms: u64) -> bool {
+        self.until_ms.is_none_or(|until_ms| now_ms < until_ms)
+    }
+
+    pub(crate) fn bounds(&self, configured: &Bounds) -> Bounds {
+        let max = self.max.unwrap_or(configured.max);
+        Bounds {
+            // A lower bound above the upper one would be nobody's wish.
+            min: self.min.unwrap_or(configured.min).min(max),
+            max,
+            ..configured.clone()
+        }
+    }
 }
 
 /// Counts over a window. Requests end exactly once, so the counts of endings do not overlap
@@ -129,4 +166,12 @@ pub struct ProfileForecast {
     pub median_rate: f64,
     /// Rate at the quantile that the error budget calls for.
     pub floor_rate: f64,
+    /// Rate of the pattern one start-up time ahead over that of now. Experts that follow it compete
+    /// with those that do not, so a pattern that does not help is not heard.
+    #[serde(default = "no_growth")]
+    pub growth: f64,
+}
+
+fn no_growth() -> f64 {
+    1.0
 }

@@ -52,6 +52,11 @@ fn cause(decision: &Decision) -> String {
         ),
         Reason::Maximum => format!("{} is the most that this pool may have{score}", decision.to),
         Reason::Blocked => blocked(decision, &score),
+        Reason::Pinned if decision.blocked_by.is_some() => {
+            format!("an operator pinned it; otherwise {}", asks(decision)) + &score
+        }
+        Reason::Pinned => format!("an operator pinned it{score}"),
+        Reason::Paused => format!("an operator paused the pool{score}"),
         Reason::Need | Reason::Adopted | Reason::Steady => asks(decision) + &score,
     }
 }
@@ -96,6 +101,12 @@ fn blocked(decision: &Decision, score: &str) -> String {
             "the workers launched last have not shown yet whether they suffice"
         }
         Some(Block::NodeMemory) => "the memory of a node is nearly full",
+        Some(Block::Paused) => "an operator paused the pool",
+        Some(Block::Pinned) => "an operator pinned the pool",
+        Some(Block::NoEffect) => {
+            "the workers added last brought no more answers: the bottleneck is elsewhere"
+        }
+        Some(Block::Burst) => "a burst came a moment ago and may come back",
         None => "something holds it",
     };
     let wish = if decision.wanted < decision.to {
@@ -205,6 +216,8 @@ mod tests {
             startup_s: 31.0,
             quiet_s: None,
             infeasible: false,
+            slots_per_worker: 10,
+            wait_objective_s: 0.5,
         }
     }
 

@@ -37,6 +37,10 @@ pub(crate) struct Assessment {
     /// Whether a signal that used to be measured is missing.
     pub(crate) partial: bool,
     pub(crate) infeasible: bool,
+    /// Workers for the arrivals of the last seconds, whatever is forecast.
+    pub(crate) fast_need: f64,
+    /// Seconds that a request may wait for a slot.
+    pub(crate) wait_objective_s: f64,
 }
 
 /// The numbers that several signals share.
@@ -189,6 +193,10 @@ pub(crate) fn assess(
             .map(|f| terms.workers_for(f.median_rate)),
         partial,
         infeasible,
+        fast_need: outlook.map_or(0.0, |outlook| {
+            outlook.fast * terms.service_s / terms.slots()
+        }),
+        wait_objective_s: terms.wait_objective_s,
     }
 }
 

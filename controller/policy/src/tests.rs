@@ -1,5 +1,7 @@
 //! Laws of `decide`, and what it does to a small simulated pool.
 
 mod laws;
+mod learned;
+mod orders;
 mod pool;
 mod story;

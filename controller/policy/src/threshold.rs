@@ -56,5 +56,6 @@ pub(crate) fn appraise(
         service_s: memory.service.mean_s(),
         startup_s,
         infeasible: false,
+        wait_objective_s: policy.bounds.slo_s(),
     }
 }

@@ -36,6 +36,7 @@ pub(crate) struct Appraisal {
     pub(crate) service_s: Option<f64>,
     pub(crate) startup_s: f64,
     pub(crate) infeasible: bool,
+    pub(crate) wait_objective_s: f64,
 }
 
 /// A wish for fewer workers.
@@ -66,6 +67,8 @@ pub(crate) fn appraise(
     if let Some(need) = raw_need {
         memory.peaks.record(memory.clock.now_ms(), need);
     }
+    let now_ms = memory.clock.now_ms();
+    memory.burst.see(now_ms, assessment.fast_need, have);
     let wish = |quiet_s_min: f64| {
         let (need, score) = (raw_need?, score?);
         if score < SCORE_IDLE {
@@ -102,6 +105,7 @@ pub(crate) fn appraise(
         service_s: assessment.service_s,
         startup_s: assessment.startup_s,
         infeasible: assessment.infeasible,
+        wait_objective_s: assessment.wait_objective_s,
         needs: assessment.needs,
     }
 }
@@ -125,12 +129,13 @@ fn idle(memory: &Memory, quiet_s_min: f64, need: u32) -> Option<Retirement> {
         .peaks
         .since(now_ms, quiet_s_min)
         .find(|(quiet_s, peak)| levelled(*peak, *quiet_s))?;
-    let to = whole(peak).max(need);
+    let enough = whole(peak).max(need);
+    let to = enough.max(memory.burst.floor(now_ms, target));
     (to < target).then_some(Retirement {
         to,
         reason: Reason::Idle,
         quiet_s: Some(quiet_s),
-        stepped: false,
+        stepped: to > enough,
         affordable: true,
     })
 }

@@ -32,8 +32,9 @@ pub(crate) fn observe(
         // Workers of one process share its memory; it cannot be told apart by pool.
         memory: None,
         node_memory_share: nodes.reports().filter_map(memory_share).reduce(f64::max),
-        // The learned pattern's place.
+        // The learned pattern and the operator have their say after this.
         forecast: None,
+        operator: None,
     }
 }
 

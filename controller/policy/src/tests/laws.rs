@@ -3,14 +3,14 @@
 use proptest::prelude::*;
 
 use crate::{
-    Backlog, Block, CpuSample, Decision, Direction, Memory, Observation, Policy, ProfileForecast,
-    Reason, Signal, WorkSample, WorkerCounts, decide,
+    Backlog, Block, Bounds, CpuSample, Decision, Direction, Memory, Observation, Override, Policy,
+    ProfileForecast, Reason, Signal, WorkSample, WorkerCounts, decide,
 };
 
 const NOW_MS: u64 = 1_700_000_000_000;
 
 /// A second of a pool of `ready` workers with four slots.
-fn second(rate: f64, service_s: f64, ready: u32) -> Observation {
+pub(super) fn second(rate: f64, service_s: f64, ready: u32) -> Observation {
     let busy = (rate * service_s).min(f64::from(ready) * 4.0);
     let served = busy / service_s;
     Observation {
@@ -43,16 +43,16 @@ fn second(rate: f64, service_s: f64, ready: u32) -> Observation {
 }
 
 /// Lets every target come true at once.
-struct Loop {
-    policy: Policy,
-    memory: Memory,
-    now_ms: u64,
-    ready: u32,
-    log: Vec<Decision>,
+pub(super) struct Loop {
+    pub(super) policy: Policy,
+    pub(super) memory: Memory,
+    pub(super) now_ms: u64,
+    pub(super) ready: u32,
+    pub(super) log: Vec<Decision>,
 }
 
 impl Loop {
-    fn new(policy: Policy) -> Self {
+    pub(super) fn new(policy: Policy) -> Self {
         Self {
             ready: policy.bounds.min,
             policy,
@@ -62,7 +62,7 @@ impl Loop {
         }
     }
 
-    fn step(&mut self, observation: &Observation, dt_ms: u64) -> Decision {
+    pub(super) fn step(&mut self, observation: &Observation, dt_ms: u64) -> Decision {
         self.now_ms += dt_ms;
         let memory = std::mem::take(&mut self.memory);
         let (decision, memory) = decide(&self.policy, memory, observation, self.now_ms);
@@ -72,7 +72,7 @@ impl Loop {
         decision
     }
 
-    fn run(&mut self, seconds: u32, rate: f64) -> Decision {
+    pub(super) fn run(&mut self, seconds: u32, rate: f64) -> Decision {
         for _ in 0..seconds {
             let observation = second(rate, 0.05, self.ready);
             self.step(&observation, 1_000);
@@ -118,6 +118,17 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn orders()(
+        paused in any::<bool>(),
+        [pin, min, max] in prop::array::uniform3(prop::option::of(0_u32..50)),
+        ends_s in prop::option::of(0_u64..600),
+    ) -> Override {
+        let until_ms = ends_s.map(|s| NOW_MS + 1_000 * s);
+        Override { paused, pin, min, max, until_ms }
+    }
+}
+
+prop_compose! {
     fn observations()(
         work in prop::option::weighted(0.9, works()),
         backlog in prop::option::weighted(0.9, [number(), number(), number()]),
@@ -126,7 +137,8 @@ prop_compose! {
         startup_p95_s in prop::option::of(number()),
         cpu in prop::option::of([number(), number()]),
         node_memory_share in prop::option::of(0.0_f64..1.0),
-        forecast in prop::option::of([number(), number()]),
+        forecast in prop::option::of([number(), number(), number()]),
+        operator in prop::option::weighted(0.2, orders()),
     ) -> Observation {
         Observation {
             work,
@@ -144,11 +156,20 @@ prop_compose! {
             }),
             memory: None,
             node_memory_share,
-            forecast: forecast.map(|[median_rate, floor_rate]| ProfileForecast {
-                median_rate, floor_rate,
+            forecast: forecast.map(|[median_rate, floor_rate, growth]| ProfileForecast {
+                median_rate, floor_rate, growth,
             }),
+            operator,
         }
     }
+}
+
+fn bounds_in_force(policy: &Policy, observation: &Observation, now_ms: u64) -> Bounds {
+    let order = observation.operator.filter(|order| order.in_force(now_ms));
+    order.map_or_else(
+        || policy.bounds.clone(),
+        |order| order.bounds(&policy.bounds),
+    )
 }
 
 proptest! {
@@ -160,7 +181,8 @@ proptest! {
         let mut pool = Loop::new(policy.clone());
         for (observation, dt_ms) in &inputs {
             let decision = pool.step(observation, *dt_ms);
-            prop_assert!(decision.to >= policy.bounds.min && decision.to <= policy.bounds.max);
+            let bounds = bounds_in_force(&policy, observation, pool.now_ms);
+            prop_assert!(decision.to >= bounds.min && decision.to <= bounds.max);
             prop_assert_eq!(decision.direction == Direction::Hold, decision.from == decision.to);
             for number in [decision.score, decision.raw_need, decision.observed_rate] {
                 prop_assert!(number.is_none_or(|n| n.is_finite() && n >= 0.0), "{decision:?}");
@@ -308,7 +330,8 @@ proptest! {
         for _ in 0..20 {
             let observation = second(100.0, 0.05, pool.ready);
             let decision = pool.step(&observation, 1_000);
-            prop_assert!(decision.to >= policy.bounds.min && decision.to <= policy.bounds.max);
+            let bounds = bounds_in_force(&policy, &observation, pool.now_ms);
+            prop_assert!(decision.to >= bounds.min && decision.to <= bounds.max);
         }
     }
 }
@@ -411,45 +434,6 @@ fn long_waits_add_one_worker_and_then_watch() {
     assert_eq!((up.to, up.winner), (before + 1, Some(Signal::Latency)));
     slow.workers.as_mut().unwrap().ready = before + 1;
     assert_eq!(pool.step(&slow, 1_000).to, before + 1);
-}
-
-#[test]
-fn the_learned_floor_adds_early_and_never_removes() {
-    let mut pool = Loop::new(Policy::tidepool(1, 60));
-    let without = pool.run(60, 100.0).to;
-    let mut observation = second(100.0, 0.05, pool.ready);
-    observation.forecast = Some(ProfileForecast {
-        median_rate: 10.0,
-        floor_rate: 10.0,
-    });
-    assert_eq!(pool.step(&observation, 1_000).to, without);
-    observation.forecast = Some(ProfileForecast {
-        median_rate: 300.0,
-        floor_rate: 400.0,
-    });
-    let up = pool.step(&observation, 1_000);
-    assert!(up.to > without);
-    assert_eq!(up.reason, Reason::LearnedFloor);
-}
-
-#[test]
-fn after_ten_blind_minutes_the_larger_of_current_and_median_counts() {
-    let blind = |median_rate| Observation {
-        forecast: Some(ProfileForecast {
-            median_rate,
-            floor_rate: 0.0,
-        }),
-        ..Observation::default()
-    };
-    for (median_rate, grows) in [(400.0, true), (1.0, false)] {
-        let mut pool = Loop::new(Policy::tidepool(1, 60));
-        let before = pool.run(60, 100.0).to;
-        (0..599).for_each(|_| assert_eq!(pool.step(&blind(median_rate), 1_000).to, before));
-        for _ in 0..5 {
-            pool.step(&blind(median_rate), 1_000);
-        }
-        assert_eq!(pool.ready > before, grows, "median {median_rate}");
-    }
 }
 
 #[test]

@@ -1,0 +1,59 @@
+//! What operators order.
+
+use super::laws::{Loop, second};
+use crate::{Block, Override, Policy, Reason};
+
+/// An order that ends `s` seconds from now.
+fn order(pool: &Loop, s: u64) -> Override {
+    Override {
+        until_ms: Some(pool.now_ms + 1_000 * s),
+        ..Override::default()
+    }
+}
+
+#[test]
+fn a_pin_holds_until_it_ends_and_then_the_rule_goes_on() {
+    let mut pool = Loop::new(Policy::tidepool(1, 60));
+    let before = pool.run(120, 100.0).to;
+    let pin = Override {
+        pin: Some(before + 7),
+        ..order(&pool, 30)
+    };
+    for s in 0..29 {
+        let mut observation = second(100.0, 0.05, pool.ready);
+        observation.operator = Some(pin);
+        let decision = pool.step(&observation, 1_000);
+        assert_eq!(
+            (decision.to, decision.reason),
+            (before + 7, Reason::Pinned),
+            "{s}"
+        );
+        assert_eq!(decision.earliest_change_ms, pin.until_ms);
+    }
+    for _ in 0..600 {
+        let mut observation = second(100.0, 0.05, pool.ready);
+        observation.operator = Some(pin);
+        pool.step(&observation, 1_000);
+    }
+    assert!(pool.ready < before + 7, "{}", pool.ready);
+}
+
+#[test]
+fn a_paused_pool_neither_grows_nor_shrinks_and_says_what_it_would_do() {
+    let mut pool = Loop::new(Policy::tidepool(1, 60));
+    let before = pool.run(120, 100.0).to;
+    let pause = Override {
+        paused: true,
+        ..order(&pool, 3_600)
+    };
+    for rate in [2_000.0, 0.0] {
+        for _ in 0..300 {
+            let mut observation = second(rate, 0.05, pool.ready);
+            observation.operator = Some(pause);
+            assert_eq!(pool.step(&observation, 1_000).to, before);
+        }
+        let last = pool.log.last().unwrap();
+        assert_eq!(last.blocked_by, Some(Block::Paused));
+        assert_eq!(last.wanted > before, rate > 0.0, "{last:?}");
+    }
+}
