@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::ladder::Margin;
+
 /// Most workers that a pool may ask for.
 pub const WORKERS_MAX: u32 = 100_000;
 
@@ -239,10 +241,18 @@ impl Rule {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TidepoolConfig {
-    /// Standard deviations of the forecast error to be ready for.
-    pub error_deviations: f64,
-    /// Cap on the logarithm of that margin: inflation after a burst is waste.
-    pub margin_log_max: f64,
+    /// The margin over the forecast to hold; `None` lets it choose itself among shadow fleets.
+    pub margin: Option<Margin>,
+    /// Share of requests that may wait longer than the objective.
+    pub late_share_max: f64,
+    /// Share of that below which a bolder margin is tried.
+    pub late_share_room: f64,
+    /// Cost over that of the boldest margin above which a margin is not worth its promptness.
+    pub sane_cost: f64,
+    /// Price of a late request in requests served, where no margin keeps the budget.
+    pub late_price: f64,
+    /// Time constant in seconds over which the margins are compared.
+    pub ladder_memory_s: f64,
     /// Free slots per (service time / wait objective): `ln(1/p)` for a share `p` of late requests.
     pub free_slot_factor: f64,
     /// Deviations above which a rise is a burst rather than chance.
@@ -259,8 +269,12 @@ pub struct TidepoolConfig {
 impl Default for TidepoolConfig {
     fn default() -> Self {
         Self {
-            error_deviations: 3.0,
-            margin_log_max: 0.7,
+            margin: None,
+            late_share_max: 0.001,
+            late_share_room: 0.5,
+            sane_cost: 2.0,
+            late_price: 5.0,
+            ladder_memory_s: 259_200.0,
             free_slot_factor: 6.0,
             burst_deviations: 4.0,
             reversal_price_s: 20.0,
@@ -272,9 +286,16 @@ impl Default for TidepoolConfig {
 
 impl TidepoolConfig {
     fn validate(&self) -> Result<(), InvalidPolicy> {
+        let margin = self.margin.unwrap_or_default();
         for (name, value, most) in [
-            ("error_deviations", self.error_deviations, 20.0),
-            ("margin_log_max", self.margin_log_max, 5.0),
+            ("margin.deviations", margin.deviations, 20.0),
+            ("margin.log_max", margin.log_max, 5.0),
+            ("margin.log_min", margin.log_min, 5.0),
+            ("late_share_max", self.late_share_max, 1.0),
+            ("late_share_room", self.late_share_room, 1.0),
+            ("sane_cost", self.sane_cost, 100.0),
+            ("late_price", self.late_price, 1e6),
+            ("ladder_memory_s", self.ladder_memory_s, 1e8),
             ("free_slot_factor", self.free_slot_factor, 100.0),
             ("burst_deviations", self.burst_deviations, 1e6),
             ("reversal_price_s", self.reversal_price_s, 1e6),

@@ -11,7 +11,8 @@ use crate::ewma::clean;
 use crate::memory::Memory;
 use crate::observation::Observation;
 use crate::order;
-use crate::tidepool::{Appraisal, Retirement, have};
+use crate::retire::Retirement;
+use crate::tidepool::{Appraisal, have};
 
 /// A target with its reasons.
 #[derive(Clone, Copy, Debug)]

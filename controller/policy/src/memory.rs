@@ -11,6 +11,7 @@ use crate::demand::Demand;
 use crate::efficacy::Efficacy;
 use crate::ewma::{Ewma, clean, share};
 use crate::health::Health;
+use crate::ladder::Ladder;
 use crate::launch::LaunchWindow;
 use crate::observation::{Observation, WorkSample};
 use crate::peaks::NeedPeaks;
@@ -46,6 +47,7 @@ pub struct Memory {
     pub(crate) launch: LaunchWindow,
     pub(crate) efficacy: Efficacy,
     pub(crate) burst: Burst,
+    pub(crate) ladder: Ladder,
     /// Concurrent places of a worker, when workers were last seen.
     pub(crate) slots_per_worker: u32,
     /// Slots in use.

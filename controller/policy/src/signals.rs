@@ -4,8 +4,10 @@ use crate::config::{Policy, TidepoolConfig};
 use crate::decision::{Direction, Needs};
 use crate::demand::{Outlook, Scale};
 use crate::ewma::clean;
+use crate::ladder::{Margin, Step};
 use crate::memory::Memory;
 use crate::observation::{Observation, WorkerCounts};
+use crate::tidepool::QUIET_S_MIN;
 
 /// Time that a request is taken to hold a slot before any was seen to.
 const SERVICE_S_ASSUMED: f64 = 0.05;
@@ -17,6 +19,8 @@ const WAIT_SHARE_MIN: f64 = 0.2;
 const LOST_MIN: f64 = 0.01;
 /// A signal that was measured once is held, and holds the pool, for this long.
 const HELD_S: f64 = 60.0;
+/// Largest growth within a start-up time that a learned pattern is believed.
+const GROWTH_MAX: f64 = 20.0;
 /// Slots in use below which a pool has no CPU or memory of its work to measure.
 const BUSY_MIN: f64 = 0.01;
 
@@ -44,17 +48,30 @@ pub(crate) struct Assessment {
 }
 
 /// The numbers that several signals share.
-struct Terms<'a> {
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms<'a> {
     config: &'a TidepoolConfig,
     workers: WorkerCounts,
-    startup_s: f64,
-    service_s: f64,
-    wait_objective_s: f64,
+    pub(crate) startup_s: f64,
+    pub(crate) service_s: f64,
+    pub(crate) wait_objective_s: f64,
     outlook: Outlook,
 }
 
 impl Terms<'_> {
-    fn slots(&self) -> f64 {
+    /// The same for another fleet.
+    pub(crate) fn of_fleet(&self, ready: u32, starting: u32) -> Self {
+        Self {
+            workers: WorkerCounts {
+                ready,
+                starting,
+                ..self.workers
+            },
+            ..*self
+        }
+    }
+
+    pub(crate) fn slots(&self) -> f64 {
         self.workers.slots()
     }
 
@@ -79,19 +96,19 @@ impl Terms<'_> {
 
     /// Offered load in Erlangs when a worker launched now is ready, with a margin for the error of
     /// the forecast.
-    fn slots_need(&self) -> f64 {
+    pub(crate) fn slots_need(&self, margin: Margin) -> f64 {
         let load = self.outlook.rate * self.service_s;
-        let deviations = self.config.error_deviations * self.outlook.sigma;
-        let growth = deviations.min(self.config.margin_log_max).exp() - 1.0;
+        let deviations = margin.deviations * self.outlook.sigma;
+        let growth = deviations.min(margin.log_max).max(margin.log_min).exp() - 1.0;
         // The offset lets a small pool see its chance of growing; a pool that is as good as idle
         // has none to be ready for.
-        let margin = ((load + 2.0 * self.slots()) * growth).min(load);
-        (load + margin + self.free_slots(load)) / self.slots()
+        let extra = ((load + 2.0 * self.slots()) * growth).min(load);
+        (load + extra + self.free_slots(load)) / self.slots()
     }
 
     /// The backlog that will be left when a worker launched now is ready, over its drain time. A
     /// drain term, not steady concurrency: once it is gone the workers are not needed any more.
-    fn queue_need(&self, queued: f64) -> f64 {
+    pub(crate) fn queue_need(&self, queued: f64) -> f64 {
         let work_s = queued * self.service_s;
         let ready_slots = self.workers.ready_slots();
         if queued == 0.0 || work_s <= self.wait_objective_s * ready_slots {
@@ -146,7 +163,10 @@ pub(crate) fn assess(
         ..WorkerCounts::default()
     });
     let service_s = memory.service.mean_s();
-    let outlook = memory.demand.outlook(horizon_s, config.burst_deviations);
+    let growth = growth(observation);
+    let outlook = memory
+        .demand
+        .outlook(horizon_s, growth, config.burst_deviations);
     let service_p95_s = memory.service.p95_s().unwrap_or(0.0);
     let slo_s = bounds.slo_s();
     let terms = Terms {
@@ -160,9 +180,26 @@ pub(crate) fn assess(
             sigma: 0.0,
             recent: 0.0,
             fast: 0.0,
+            learned: false,
         }),
     };
     let infeasible = service_p95_s > slo_s;
+    if let Some(work) = &observation.work
+        && config.margin.is_none()
+        && outlook.is_some()
+        && service_s.is_some()
+    {
+        memory.ladder.step(&Step {
+            config,
+            bounds,
+            terms: &terms,
+            now_ms: memory.clock.now_ms(),
+            dt_s: clean(work.window_s).clamp(0.01, 60.0),
+            arrivals: clean(work.arrivals),
+            live_have: workers.have(),
+            quiet_s_min: startup_s.max(QUIET_S_MIN),
+        });
+    }
     let mut needs = work_needs(&terms, memory, observation, infeasible);
     if outlook.is_none() {
         needs.slots = None;
@@ -170,17 +207,18 @@ pub(crate) fn assess(
     let floor = observation
         .forecast
         .map(|f| terms.workers_for(f.floor_rate));
-    let learned = floor.is_some_and(|floor| needs.slots.is_none_or(|slots| floor > slots));
-    if learned {
+    let raised = floor.is_some_and(|floor| needs.slots.is_none_or(|slots| floor > slots));
+    if raised {
         needs.slots = floor;
     }
+    let learned = raised || outlook.is_some_and(|outlook| outlook.learned && growth > 1.0);
     let partial = resource_needs(&mut needs, memory, observation, workers.have());
     let needs = needs.sound();
     memory.held = needs;
     let offset = 2.0 * terms.slots() / terms.service_s;
     memory
         .demand
-        .score(memory.clock.now_ms(), horizon_s, Scale { offset });
+        .score(memory.clock.now_ms(), horizon_s, growth, Scale { offset });
     Assessment {
         needs,
         outlook,
@@ -197,6 +235,16 @@ pub(crate) fn assess(
             outlook.fast * terms.service_s / terms.slots()
         }),
         wait_objective_s: terms.wait_objective_s,
+    }
+}
+
+/// What the learned pattern expects one start-up time ahead over now. It never asks for less.
+fn growth(observation: &Observation) -> f64 {
+    let growth = observation.forecast.map_or(1.0, |forecast| forecast.growth);
+    if growth.is_finite() {
+        growth.clamp(1.0, GROWTH_MAX)
+    } else {
+        1.0
     }
 }
 
@@ -240,8 +288,12 @@ fn work_needs(
         None => (memory.held.queue, memory.held.latency),
     };
     let lost = memory.lost.get();
+    let margin = terms
+        .config
+        .margin
+        .unwrap_or_else(|| memory.ladder.margin());
     Needs {
-        slots: Some(terms.slots_need()),
+        slots: Some(terms.slots_need(margin)),
         queue,
         // An objective shorter than the work itself cannot be met by any size of pool.
         latency: latency.filter(|_| !infeasible),

@@ -4,8 +4,9 @@ use crate::config::{Policy, ThresholdConfig};
 use crate::decision::{Needs, Reason, SCORE_ENOUGH, Signal, score, whole};
 use crate::memory::Memory;
 use crate::observation::Observation;
+use crate::retire::Retirement;
 use crate::signals::{settled, startup_s};
-use crate::tidepool::{Appraisal, Retirement, have};
+use crate::tidepool::{Appraisal, have};
 
 /// Time constant of the utilisation: a step shows in it only after as long.
 const AVERAGE_S: f64 = 5.0;

@@ -2,16 +2,15 @@
 
 use crate::clock::seconds;
 use crate::config::{Policy, TidepoolConfig};
-use crate::decision::{Needs, RateForecast, Reason, SCORE_IDLE, Signal, score, whole};
+use crate::decision::{Needs, RateForecast, Signal, score, whole};
 use crate::memory::Memory;
 use crate::observation::Observation;
+use crate::retire::{Fleet, Retirement};
 use crate::reversal::REVERSAL_MS;
 use crate::signals::{self, Assessment};
 
 /// Shortest time over which a lower need must have held before anything is retired.
-const QUIET_S_MIN: f64 = 15.0;
-/// A need that swings for as long as this does not level out.
-const LEVELLED_S: f64 = 60.0;
+pub(crate) const QUIET_S_MIN: f64 = 15.0;
 /// 99th percentile of a normal distribution, in standard deviations.
 const P99_DEVIATIONS: f64 = 2.33;
 
@@ -39,19 +38,6 @@ pub(crate) struct Appraisal {
     pub(crate) wait_objective_s: f64,
 }
 
-/// A wish for fewer workers.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Retirement {
-    pub(crate) to: u32,
-    pub(crate) reason: Reason,
-    /// Seconds for which that would have been enough.
-    pub(crate) quiet_s: Option<f64>,
-    /// Whether fewer still would do and only the step is smaller.
-    pub(crate) stepped: bool,
-    /// Whether the budget of reversals has room for it.
-    pub(crate) affordable: bool,
-}
-
 /// Appraises a pool and records its need.
 pub(crate) fn appraise(
     policy: &Policy,
@@ -69,13 +55,19 @@ pub(crate) fn appraise(
     }
     let now_ms = memory.clock.now_ms();
     memory.burst.see(now_ms, assessment.fast_need, have);
+    let target = memory.target;
     let wish = |quiet_s_min: f64| {
-        let (need, score) = (raw_need?, score?);
-        if score < SCORE_IDLE {
-            idle(memory, quiet_s_min, whole(need))
-        } else {
-            surplus(config, memory, quiet_s_min, need)
-        }
+        let fleet = Fleet {
+            peaks: &memory.peaks,
+            now_ms,
+            target: target?,
+            have,
+            need: raw_need?,
+            price: memory.reversals.price_s(config) * memory.fleet.value(),
+            step_share: config.retire_share,
+            floor: memory.burst.floor(now_ms, target?),
+        };
+        fleet.wish(quiet_s_min)
     };
     let quick = assessment.startup_s.max(QUIET_S_MIN);
     let retirement = if memory.reversals.exhausted(&policy.bounds) {
@@ -117,59 +109,6 @@ pub(crate) fn have(memory: &Memory, observation: &Observation) -> u32 {
         .map(|workers| workers.have())
         .or(memory.target)
         .unwrap_or(0)
-}
-
-/// Far too many: down to what was needed since a worker launched now could have been there.
-fn idle(memory: &Memory, quiet_s_min: f64, need: u32) -> Option<Retirement> {
-    let target = memory.target?;
-    let now_ms = memory.clock.now_ms();
-    // While the need still falls, wait for it to level out: one step instead of several.
-    let levelled = |peak: f64, quiet_s: f64| whole(peak) <= need + 1 || quiet_s >= LEVELLED_S;
-    let (quiet_s, peak) = memory
-        .peaks
-        .since(now_ms, quiet_s_min)
-        .find(|(quiet_s, peak)| levelled(*peak, *quiet_s))?;
-    let enough = whole(peak).max(need);
-    let to = enough.max(memory.burst.floor(now_ms, target));
-    (to < target).then_some(Retirement {
-        to,
-        reason: Reason::Idle,
-        quiet_s: Some(quiet_s),
-        stepped: to > enough,
-        affordable: true,
-    })
-}
-
-/// Some to spare: retire those whose absence over a window would have saved more than a reversal
-/// costs, a step at a time.
-fn surplus(
-    config: &TidepoolConfig,
-    memory: &Memory,
-    quiet_s_min: f64,
-    need: f64,
-) -> Option<Retirement> {
-    let target = memory.target?;
-    let now_ms = memory.clock.now_ms();
-    let price = memory.reversals.price_s(config) * memory.fleet.value();
-    let share = f64::from(target) * config.retire_share;
-    let step = whole(share).max(1);
-    let (quiet_s, enough) = memory
-        .peaks
-        .since(now_ms, quiet_s_min)
-        .map(|(quiet_s, peak)| (quiet_s, whole(peak)))
-        .find(|(quiet_s, enough)| {
-            let spare = f64::from(target.saturating_sub(*enough));
-            spare > 0.0 && spare * quiet_s >= price
-        })?;
-    let to = enough.max(target.saturating_sub(step));
-    // What is left must score below 0.80, or the next breath of load would bring a worker back.
-    (need < f64::from(to)).then_some(Retirement {
-        to,
-        reason: Reason::Surplus,
-        quiet_s: Some(quiet_s),
-        stepped: to > enough,
-        affordable: true,
-    })
 }
 
 fn forecast(assessment: &Assessment, observation: &Observation) -> Option<RateForecast> {

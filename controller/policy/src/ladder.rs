@@ -1,0 +1,304 @@
+//! Which margin over the forecast to hold. No single margin travels: what is waste on smooth load
+//! is far too little on bursts. So a ladder of margins runs in shadow, each rung with a fleet of its
+//! own on the arrivals that really came, second by second in a fluid model with the measured
+//! start-up and service times. The live pool stands on the cheapest rung whose fleet would have kept
+//! the lateness within the budget.
+//!
+//! Where no rung keeps it at a sane cost (spikes that nothing announces and that are over before a
+//! worker starts), the rung with the least sum of cost and priced lateness is taken: the knee.
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::millis;
+use crate::config::{Bounds, TidepoolConfig};
+use crate::decision::{Direction, whole};
+use crate::launch::LaunchWindow;
+use crate::peaks::NeedPeaks;
+use crate::retire::Fleet;
+use crate::reversal::Reversals;
+use crate::signals::Terms;
+
+/// How much more than the forecast to be ready for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Margin {
+    /// Standard deviations of the forecast's error.
+    pub deviations: f64,
+    /// Cap on the logarithm of the margin: inflation after a burst is waste.
+    pub log_max: f64,
+    /// Least logarithm of the margin, whatever the error was.
+    pub log_min: f64,
+}
+
+const fn margin(deviations: f64, log_max: f64, log_min: f64) -> Margin {
+    Margin {
+        deviations,
+        log_max,
+        log_min,
+    }
+}
+
+/// The ladder, from bold to careful.
+const RUNGS: usize = 8;
+pub(crate) const LADDER: [Margin; RUNGS] = [
+    margin(1.0, 0.35, 0.0),
+    margin(1.5, 0.5, 0.0),
+    margin(2.0, 0.7, 0.0),
+    margin(3.0, 0.7, 0.0),
+    margin(4.5, 0.9, 0.03),
+    margin(6.5, 1.1, 0.06),
+    margin(9.0, 1.4, 0.12),
+    margin(12.0, 1.8, 0.25),
+];
+/// Where a pool stands that nothing is known of: the pilot's setting.
+const FIRST: usize = 3;
+/// Launches that are told apart; more are merged.
+const LAUNCHES: f64 = 16.0;
+
+/// Workers of a shadow fleet on their way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+struct Launch {
+    due_ms: u64,
+    workers: u32,
+}
+
+/// One rung's fleet and what became of its requests.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+struct Shadow {
+    ready: u32,
+    launches: std::collections::VecDeque<Launch>,
+    /// Slot-seconds of work that wait.
+    backlog: f64,
+    peaks: NeedPeaks,
+    reversals: Reversals,
+    window: LaunchWindow,
+    /// Decaying sums: worker-seconds, slot-seconds that came, and those of them that came late.
+    cost: f64,
+    work: f64,
+    late: f64,
+}
+
+/// All rungs and the one that the live pool stands on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Ladder {
+    shadows: Vec<Shadow>,
+    rung: usize,
+    fleet_s: f64,
+}
+
+impl Default for Ladder {
+    fn default() -> Self {
+        Self {
+            shadows: Vec::new(),
+            rung: FIRST,
+            fleet_s: 0.0,
+        }
+    }
+}
+
+/// What a step of the shadows needs to know.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Step<'a> {
+    pub(crate) config: &'a TidepoolConfig,
+    pub(crate) bounds: &'a Bounds,
+    pub(crate) terms: &'a Terms<'a>,
+    pub(crate) now_ms: u64,
+    pub(crate) dt_s: f64,
+    /// Requests that came within the step.
+    pub(crate) arrivals: f64,
+    pub(crate) live_have: u32,
+    pub(crate) quiet_s_min: f64,
+}
+
+impl Ladder {
+    /// The margin that the live pool should hold.
+    pub(crate) fn margin(&self) -> Margin {
+        let rung = self.rung.min(RUNGS - 1);
+        LADDER.get(rung).copied().unwrap_or(LADDER[FIRST])
+    }
+
+    /// Lets every rung live through a step, and moves the live pool if another rung does better.
+    pub(crate) fn step(&mut self, step: &Step<'_>) {
+        if self.shadows.len() != RUNGS {
+            // Also heals a state of another version, which had another ladder.
+            self.shadows = vec![Shadow::adopt(step.live_have); RUNGS];
+        }
+        for (shadow, margin) in self.shadows.iter_mut().zip(LADDER) {
+            shadow.step(step, margin);
+        }
+        self.choose(step.config);
+    }
+
+    fn choose(&mut self, config: &TidepoolConfig) {
+        let budget = config.late_share_max;
+        let Some(cheapest) = self.shadows.first().map(|shadow| shadow.cost) else {
+            return;
+        };
+        let sane = |shadow: &Shadow| shadow.cost <= config.sane_cost * cheapest;
+        let passes = |i: usize, share: f64| {
+            let shadow = self.shadows.get(i);
+            shadow.is_some_and(|shadow| sane(shadow) && shadow.late_share() <= share * budget)
+        };
+        let lowest = (0..RUNGS).find(|i| passes(*i, 1.0));
+        self.rung = match lowest {
+            // Down only with room to spare, or the next incident would bring it back up.
+            Some(lowest) if lowest < self.rung => {
+                let roomy = (0..self.rung).find(|i| passes(*i, config.late_share_room));
+                roomy.unwrap_or(if passes(self.rung, 1.0) {
+                    self.rung
+                } else {
+                    lowest
+                })
+            }
+            Some(lowest) => lowest,
+            None => self.knee(config),
+        };
+    }
+
+    fn knee(&self, config: &TidepoolConfig) -> usize {
+        let priced = |shadow: &Shadow| {
+            shadow.cost / shadow.work.max(1e-9) * (1.0 + config.late_price * shadow.late_share())
+        };
+        let costs = self.shadows.iter().map(priced).enumerate();
+        costs
+            .min_by(|a, b| a.1.total_cmp(&b.1))
+            .map_or(FIRST, |(i, _)| i)
+    }
+}
+
+impl Shadow {
+    fn adopt(have: u32) -> Self {
+        Self {
+            ready: have,
+            ..Self::default()
+        }
+    }
+
+    fn late_share(&self) -> f64 {
+        if self.work > 0.0 {
+            self.late / self.work
+        } else {
+            0.0
+        }
+    }
+
+    fn starting(&self) -> u32 {
+        self.launches.iter().map(|launch| launch.workers).sum()
+    }
+
+    fn step(&mut self, step: &Step<'_>, margin: Margin) {
+        self.open(step.now_ms);
+        self.serve(step);
+        let have = self.ready + self.starting();
+        let keep = 1.0 - step.dt_s / step.config.ladder_memory_s.max(step.dt_s);
+        self.cost = self.cost * keep + f64::from(have) * step.dt_s;
+        let seen = step.terms.of_fleet(self.ready, have - self.ready);
+        let need = seen
+            .slots_need(margin)
+            .max(seen.queue_need(self.backlog / seen.service_s));
+        self.peaks.record(step.now_ms, need);
+        let per_day = step.config.reversals_per_day;
+        self.reversals.pass(step.dt_s, step.bounds, per_day);
+        let wanted = step.bounds.clamp(whole(need));
+        if wanted > have {
+            self.grow(step, have, wanted);
+        } else if wanted < have {
+            self.shrink(step, have, need);
+        }
+    }
+
+    /// Launches whose time has come serve.
+    fn open(&mut self, now_ms: u64) {
+        while self
+            .launches
+            .front()
+            .is_some_and(|launch| launch.due_ms <= now_ms)
+        {
+            self.ready += self.launches.pop_front().map_or(0, |launch| launch.workers);
+        }
+    }
+
+    /// A second of a fluid queue: who finds more work waiting than the objective allows is late.
+    fn serve(&mut self, step: &Step<'_>) {
+        let capacity = f64::from(self.ready) * step.terms.slots();
+        let work = step.arrivals * step.terms.service_s;
+        let before = self.backlog;
+        self.backlog = (before + work - capacity * step.dt_s).max(0.0);
+        let allowed = step.terms.wait_objective_s * capacity;
+        let (low, high) = (before.min(self.backlog), before.max(self.backlog));
+        let late = if low >= allowed {
+            1.0
+        } else if high <= allowed {
+            0.0
+        } else {
+            (high - allowed) / (high - low)
+        };
+        let keep = 1.0 - step.dt_s / step.config.ladder_memory_s.max(step.dt_s);
+        self.work = self.work * keep + work;
+        self.late = self.late * keep + late * work;
+    }
+
+    fn grow(&mut self, step: &Step<'_>, have: u32, wanted: u32) {
+        let startup_s = step.terms.startup_s;
+        let bounds = step.bounds;
+        let limit = self
+            .window
+            .limit(step.now_ms, have, startup_s, bounds.launch_step);
+        let more = wanted.min(limit).saturating_sub(have);
+        if more == 0 {
+            return;
+        }
+        self.reversals.record(Direction::Up, step.now_ms, bounds);
+        let due_ms = step.now_ms + millis(startup_s);
+        let apart_ms = millis(startup_s / LAUNCHES);
+        match self.launches.back_mut() {
+            Some(last) if due_ms < last.due_ms + apart_ms => last.workers += more,
+            _ => self.launches.push_back(Launch {
+                due_ms,
+                workers: more,
+            }),
+        }
+    }
+
+    fn shrink(&mut self, step: &Step<'_>, have: u32, need: f64) {
+        let cooldown_ms = millis(step.bounds.cooldown_s);
+        let recent = |change: crate::reversal::Change| step.now_ms < change.at_ms + cooldown_ms;
+        if self.reversals.last().is_some_and(recent) {
+            return;
+        }
+        let fleet = Fleet {
+            peaks: &self.peaks,
+            now_ms: step.now_ms,
+            target: have,
+            have,
+            need,
+            price: self.reversals.price_s(step.config) * f64::from(have),
+            step_share: step.config.retire_share,
+            floor: 0,
+        };
+        let Some(wish) = fleet.wish(step.quiet_s_min) else {
+            return;
+        };
+        let mut fewer = have.saturating_sub(step.bounds.clamp(wish.to));
+        if fewer == 0 {
+            return;
+        }
+        self.reversals
+            .record(Direction::Down, step.now_ms, step.bounds);
+        // The newest launches are cancelled first.
+        while fewer > 0
+            && let Some(last) = self.launches.back_mut()
+        {
+            let cancelled = fewer.min(last.workers);
+            last.workers -= cancelled;
+            fewer -= cancelled;
+            if last.workers == 0 {
+                self.launches.pop_back();
+            }
+        }
+        self.ready = self.ready.saturating_sub(fewer);
+    }
+}
