@@ -2,4 +2,14 @@
 //! fleet that somebody who knew the future could have run.
 
 pub mod bound;
+mod chance;
+pub mod engine;
+mod fleet;
+pub mod live;
+pub mod model;
+pub mod outcome;
 pub mod scaler;
+pub mod smooth;
+pub mod trace;
+mod wheel;
+pub mod workload;
