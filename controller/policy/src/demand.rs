@@ -97,7 +97,7 @@ pub(crate) struct Demand {
 }
 
 /// What is expected, in requests per second.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Outlook {
     /// The speaking expert's forecast, kept within what the last seconds make plausible.
     pub(crate) rate: f64,

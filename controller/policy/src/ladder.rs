@@ -143,18 +143,13 @@ impl Ladder {
             shadow.is_some_and(|shadow| sane(shadow) && shadow.late_share() <= share * budget)
         };
         let lowest = (0..RUNGS).find(|i| passes(*i, 1.0));
-        self.rung = match lowest {
-            // Down only with room to spare, or the next incident would bring it back up.
-            Some(lowest) if lowest < self.rung => {
-                let roomy = (0..self.rung).find(|i| passes(*i, config.late_share_room));
-                roomy.unwrap_or(if passes(self.rung, 1.0) {
-                    self.rung
-                } else {
-                    lowest
-                })
-            }
-            Some(lowest) => lowest,
-            None => self.knee(config),
+        // Down only with room to spare, or the next incident would bring it back up.
+        let roomy = (0..self.rung).find(|i| passes(*i, config.late_share_room));
+        self.rung = match (lowest, roomy) {
+            (None, _) => self.knee(config),
+            (_, Some(roomy)) => roomy,
+            (Some(_), None) if passes(self.rung, 1.0) => self.rung,
+            (Some(lowest), None) => lowest,
         };
     }
 

@@ -154,51 +154,15 @@ pub(crate) fn assess(
     memory: &mut Memory,
     observation: &Observation,
 ) -> Assessment {
-    let bounds = &policy.bounds;
-    let startup_s = startup_s(policy, observation);
-    let horizon_s = 1.1 * startup_s + 1.0;
-    let workers = observation.workers.unwrap_or_else(|| WorkerCounts {
-        ready: memory.target.unwrap_or(0),
-        slots_per_worker: memory.slots_per_worker,
-        ..WorkerCounts::default()
-    });
-    let service_s = memory.service.mean_s();
+    let horizon_s = 1.1 * startup_s(policy, observation) + 1.0;
     let growth = growth(observation);
     let outlook = memory
         .demand
         .outlook(horizon_s, growth, config.burst_deviations);
-    let service_p95_s = memory.service.p95_s().unwrap_or(0.0);
-    let slo_s = bounds.slo_s();
-    let terms = Terms {
-        config,
-        workers,
-        startup_s,
-        service_s: service_s.unwrap_or(SERVICE_S_ASSUMED),
-        wait_objective_s: (slo_s - service_p95_s).max(WAIT_SHARE_MIN * slo_s),
-        outlook: outlook.unwrap_or(Outlook {
-            rate: 0.0,
-            sigma: 0.0,
-            recent: 0.0,
-            fast: 0.0,
-            learned: false,
-        }),
-    };
-    let infeasible = service_p95_s > slo_s;
-    if let Some(work) = &observation.work
-        && config.margin.is_none()
-        && outlook.is_some()
-        && service_s.is_some()
-    {
-        memory.ladder.step(&Step {
-            config,
-            bounds,
-            terms: &terms,
-            now_ms: memory.clock.now_ms(),
-            dt_s: clean(work.window_s).clamp(0.01, 60.0),
-            arrivals: clean(work.arrivals),
-            live_have: workers.have(),
-            quiet_s_min: startup_s.max(QUIET_S_MIN),
-        });
+    let terms = terms(policy, config, memory, observation, outlook);
+    let infeasible = memory.service.p95_s().unwrap_or(0.0) > policy.bounds.slo_s();
+    if outlook.is_some() {
+        climb(policy, memory, observation, &terms);
     }
     let mut needs = work_needs(&terms, memory, observation, infeasible);
     if outlook.is_none() {
@@ -212,7 +176,7 @@ pub(crate) fn assess(
         needs.slots = floor;
     }
     let learned = raised || outlook.is_some_and(|outlook| outlook.learned && growth > 1.0);
-    let partial = resource_needs(&mut needs, memory, observation, workers.have());
+    let partial = resource_needs(&mut needs, memory, observation, terms.workers.have());
     let needs = needs.sound();
     memory.held = needs;
     let offset = 2.0 * terms.slots() / terms.service_s;
@@ -222,9 +186,9 @@ pub(crate) fn assess(
     Assessment {
         needs,
         outlook,
-        startup_s,
+        startup_s: terms.startup_s,
         horizon_s,
-        service_s,
+        service_s: memory.service.mean_s(),
         learned,
         median_need: observation
             .forecast
@@ -236,6 +200,46 @@ pub(crate) fn assess(
         }),
         wait_objective_s: terms.wait_objective_s,
     }
+}
+
+fn terms<'a>(
+    policy: &Policy,
+    config: &'a TidepoolConfig,
+    memory: &Memory,
+    observation: &Observation,
+    outlook: Option<Outlook>,
+) -> Terms<'a> {
+    let slo_s = policy.bounds.slo_s();
+    let service_p95_s = memory.service.p95_s().unwrap_or(0.0);
+    Terms {
+        config,
+        workers: observation.workers.unwrap_or_else(|| WorkerCounts {
+            ready: memory.target.unwrap_or(0),
+            slots_per_worker: memory.slots_per_worker,
+            ..WorkerCounts::default()
+        }),
+        startup_s: startup_s(policy, observation),
+        service_s: memory.service.mean_s().unwrap_or(SERVICE_S_ASSUMED),
+        wait_objective_s: (slo_s - service_p95_s).max(WAIT_SHARE_MIN * slo_s),
+        outlook: outlook.unwrap_or_default(),
+    }
+}
+
+/// Lets the shadow fleets of the ladder live through the window that was reported.
+fn climb(policy: &Policy, memory: &mut Memory, observation: &Observation, terms: &Terms<'_>) {
+    let (None, Some(work)) = (terms.config.margin, &observation.work) else {
+        return;
+    };
+    memory.ladder.step(&Step {
+        config: terms.config,
+        bounds: &policy.bounds,
+        terms,
+        now_ms: memory.clock.now_ms(),
+        dt_s: clean(work.window_s).clamp(0.01, 60.0),
+        arrivals: clean(work.arrivals),
+        live_have: terms.workers.have(),
+        quiet_s_min: terms.startup_s.max(QUIET_S_MIN),
+    });
 }
 
 /// What the learned pattern expects one start-up time ahead over now. It never asks for less.
