@@ -1,0 +1,56 @@
+//! Coverage that holds although traffic changes: adaptive conformal inference (Gibbs and Candès,
+//! "Adaptive Conformal Inference Under Distribution Shift", 2021).
+//!
+//! After each miss a higher quantile of the past residuals is asked for, after each hit a slightly
+//! lower one, such that in the long run the wanted share of forecasts is exceeded.
+
+use serde::{Deserialize, Serialize};
+
+/// Step of the level per miss, in units of the miss rate that is aimed at.
+const STEP: f64 = 0.3;
+/// Deepest debt, in steps: a long burst counts as ten misses, so that the floor comes down again.
+const DEBT_STEPS_MAX: f64 = 10.0;
+/// Samples over which the shown coverage is averaged.
+const SHOWN_SAMPLES: f64 = 1_000.0;
+
+/// A level that follows its misses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Conformal {
+    /// Difference between the miss rate that is asked of the residuals and the one aimed at.
+    pub(crate) shift: f64,
+    /// Forecasts that were judged, and those that held.
+    pub(crate) judged: u64,
+    pub(crate) held: u64,
+    /// Share that held, recently.
+    pub(crate) recent: f64,
+}
+
+impl Conformal {
+    /// Quantile of the past residuals to ask for in order to cover `target`. 1 asks for the largest.
+    pub(crate) fn quantile(&self, target: f64) -> f64 {
+        (target - self.shift).clamp(0.5, 1.0)
+    }
+
+    /// Takes notice of whether the bound for `target` held.
+    pub(crate) fn judge(&mut self, target: f64, did_hold: bool) {
+        let aimed = 1.0 - target;
+        let step = STEP * aimed;
+        let missed = if did_hold { 0.0 } else { 1.0 };
+        let lowest = -aimed - DEBT_STEPS_MAX * step;
+        self.shift = (self.shift + step * (aimed - missed)).clamp(lowest, 2.0 * aimed);
+        self.judged += 1;
+        self.held += u64::from(did_hold);
+        let share = 1.0 / (self.judged as f64).min(SHOWN_SAMPLES);
+        self.recent += share * (1.0 - missed - self.recent);
+    }
+
+    /// Share of forecasts that held, recently; `None` before the first.
+    pub(crate) fn coverage(&self) -> Option<f64> {
+        (self.judged > 0).then_some(self.recent)
+    }
+
+    /// Share of forecasts that held, since the beginning; `None` before the first.
+    pub(crate) fn coverage_mean(&self) -> Option<f64> {
+        (self.judged > 0).then(|| self.held as f64 / self.judged as f64)
+    }
+}

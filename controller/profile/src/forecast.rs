@@ -1,0 +1,101 @@
+//! What a pattern tells.
+
+use serde::{Deserialize, Serialize};
+
+/// The load expected one lead ahead. Rates are requests per second.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Forecast {
+    /// The moment it is for, in milliseconds since the epoch.
+    pub at_ms: u64,
+    /// How far ahead that is, in seconds.
+    pub lead_s: f64,
+    /// Rate that is as likely exceeded as not.
+    pub median_rate: f64,
+    /// Rate that a share [`quantile`](Self::quantile) of outcomes stays below. Never under the median.
+    pub floor_rate: f64,
+    /// Rate that 99 % of outcomes stay below. Never under the median.
+    pub upper_rate: f64,
+    /// Factor by which the rate is expected to change within the lead, as far as traffic was seen to
+    /// follow the pattern: 1 says that it will stay.
+    pub growth: f64,
+    /// Factor by which a burst is expected to exceed the median at this minute of the hour. 1 unless
+    /// meeting bursts there has proven worth its cost.
+    pub burst: f64,
+    /// Quantile of the floor, as the error budget calls for.
+    pub quantile: f64,
+    /// Whether these forecasts were better than the last value, lately. If not, do not act on them.
+    pub believed: bool,
+}
+
+/// How forecasts at one lead fared.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Quality {
+    /// How far ahead they look, in seconds.
+    pub lead_s: f64,
+    /// Forecasts that were judged.
+    pub judged: u64,
+    /// Fading mean pinball loss of the profile at the quantiles 0.5, 0.9 and 0.99 of
+    /// ln(actual / forecast), summed; half-life one day.
+    pub profile_loss: f64,
+    /// The same of the last value with its own measured quantiles.
+    pub last_value_loss: f64,
+    /// Mean losses since the beginning.
+    pub profile_loss_mean: f64,
+    /// Mean loss of the last value since the beginning.
+    pub last_value_loss_mean: f64,
+    /// Share of outcomes that should stay below the floor.
+    pub quantile: f64,
+    /// Share that did, over about the last thousand; `None` before the first.
+    pub coverage: Option<f64>,
+    /// Share that did, since the beginning.
+    pub coverage_mean: Option<f64>,
+    /// Share of the profile's growth that is believed, 0 to 1.2.
+    pub growth_share: f64,
+    /// Share of a deviation from the profile that is believed to go away within the lead, 0 to 1.
+    pub return_share: f64,
+    /// Whether forecasts at this lead are to be acted on.
+    pub believed: bool,
+}
+
+/// One hour of the learned week.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WeekHour {
+    /// Hours since Monday's midnight, local time.
+    pub hour_of_week: u8,
+    /// Median rate; `None` if neither this hour nor its like on another day was ever seen.
+    pub median_rate: Option<f64>,
+    /// Rate that one such hour in ten stays below.
+    pub p10_rate: Option<f64>,
+    /// Rate that nine such hours in ten stay below.
+    pub p90_rate: Option<f64>,
+    /// Weeks that it rests on, older ones counting less.
+    pub weight: f64,
+    /// How far to believe it, 0 to 1.
+    pub confidence: f64,
+}
+
+/// One moment of the coming day.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OutlookPoint {
+    /// The moment, in milliseconds since the epoch.
+    pub at_ms: u64,
+    /// Rate that one outcome in ten stays below.
+    pub p10_rate: f64,
+    /// Rate that is as likely exceeded as not.
+    pub p50_rate: f64,
+    /// Rate that nine outcomes in ten stay below.
+    pub p90_rate: f64,
+    /// Rate that 99 % of outcomes stay below.
+    pub p99_rate: f64,
+}
+
+/// What became of the days so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Days {
+    /// Days put aside because they were unlike their kind.
+    pub put_aside: u64,
+    /// Times that such a day recurred and was learned after all.
+    pub recurred: u64,
+    /// Days that are put aside now.
+    pub waiting: usize,
+}

@@ -1,0 +1,239 @@
+//! Forecasts one lead ahead, kept until their time comes and judged by what came.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    blend::{Blend, Known},
+    conformal::Conformal,
+    residual::{RESIDUAL_MAX, Residuals},
+};
+
+/// Forecasts under way for one horizon.
+const PENDING_MAX: usize = 32;
+/// Forecasts begun per lead.
+const PER_LEAD: f64 = 12.0;
+/// Shortest time between two forecasts.
+const EVERY_S_MIN: f64 = 5.0;
+/// Half-life of residuals and losses, in days of forecasts.
+const RESIDUAL_HALF_LIFE_DAYS: f64 = 4.0;
+const LOSS_HALF_LIFE_DAYS: f64 = 1.0;
+const BLEND_HALF_LIFE_DAYS: f64 = 7.0;
+const DAY_S: f64 = 86_400.0;
+/// Quantiles whose pinball loss decides between the profile and the last value.
+pub(crate) const JUDGED: [f64; 3] = [0.5, 0.9, 0.99];
+/// Hours of judged forecasts before a profile is believed.
+const PROOF_HOURS: f64 = 12.0;
+/// Loss, over that of the last value, below which a profile is believed again and above which not.
+const BELIEVED_BELOW: f64 = 0.98;
+const DOUBTED_ABOVE: f64 = 1.0;
+/// Seconds over which an arrival rate is compared with its forecast.
+pub(crate) const JUDGED_S: f64 = 20.0;
+/// Arrivals added on both sides of a ratio: a handful of arrivals is not a trend.
+pub(crate) const DOUBT: f64 = 2.0;
+/// A lead that changed by more than this factor has new residuals.
+const LEAD_CHANGE_MAX: f64 = 1.6;
+
+/// A way of forecasting, and how it fared.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    pub(crate) residuals: Residuals,
+    /// Fading mean of the pinball loss.
+    pub(crate) loss: f64,
+    /// Sum of the pinball losses since the beginning.
+    pub(crate) loss_sum: f64,
+}
+
+impl Record {
+    fn judge(&mut self, residual: f64, share: f64, kept: f64) {
+        let quantiles = self.residuals.quantiles(JUDGED);
+        let pinball = |(tau, quantile): (&f64, &f64)| {
+            let off = residual - quantile;
+            (tau * off).max((tau - 1.0) * off)
+        };
+        let loss = JUDGED.iter().zip(&quantiles).map(pinball).sum::<f64>();
+        self.loss += share * (loss - self.loss);
+        self.loss_sum += loss;
+        self.residuals.add(residual, kept);
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Pending {
+    due_ms: u64,
+    known: Known,
+    ln_forecast: f64,
+    /// Residual that the floor allowed for, and the quantile that it was meant to be.
+    floor: f64,
+    target: f64,
+}
+
+/// Forecasts a certain time ahead.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Horizon {
+    pub(crate) lead_s: f64,
+    pub(crate) profile: Record,
+    pub(crate) last: Record,
+    pub(crate) blend: Blend,
+    pub(crate) conformal: Conformal,
+    pub(crate) is_believed: bool,
+    /// Forecasts judged since the residuals began.
+    pub(crate) judged: u64,
+    #[serde(skip)]
+    pending: Flights,
+}
+
+/// Forecasts whose time has not come. They are neither stored nor compared: what was under way when
+/// a process stopped is never judged.
+#[derive(Clone, Debug, Default)]
+struct Flights {
+    queue: VecDeque<Pending>,
+    next_ms: u64,
+}
+
+impl PartialEq for Flights {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+/// Residuals of the profile at the quantiles that a forecast names.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Spread {
+    pub(crate) p10: f64,
+    pub(crate) p50: f64,
+    pub(crate) p90: f64,
+    pub(crate) p99: f64,
+    pub(crate) floor: f64,
+}
+
+impl Horizon {
+    pub(crate) fn new(lead_s: f64) -> Self {
+        Self {
+            lead_s,
+            profile: Record::default(),
+            last: Record::default(),
+            blend: Blend::default(),
+            conformal: Conformal::default(),
+            is_believed: false,
+            judged: 0,
+            pending: Flights::default(),
+        }
+    }
+
+    /// Follows a lead that drifts. What was learned is kept, unless it is another lead altogether.
+    pub(crate) fn follow(&mut self, lead_s: f64) {
+        let change = (lead_s / self.lead_s).max(self.lead_s / lead_s);
+        if change > LEAD_CHANGE_MAX {
+            *self = Self::new(lead_s);
+        } else {
+            self.lead_s = lead_s;
+        }
+    }
+
+    /// Seconds over which the last value is averaged for this lead.
+    pub(crate) fn level_tau_s(&self) -> f64 {
+        (self.lead_s / 5.0).clamp(15.0, 240.0)
+    }
+
+    fn every_s(&self) -> f64 {
+        (self.lead_s / PER_LEAD).max(EVERY_S_MIN)
+    }
+
+    fn kept(&self, half_life_days: f64) -> f64 {
+        (-self.every_s() / (half_life_days * DAY_S)).exp2()
+    }
+
+    pub(crate) fn is_due(&self, now_ms: u64) -> bool {
+        now_ms >= self.pending.next_ms
+    }
+
+    /// Remembers a forecast made now.
+    pub(crate) fn begin(&mut self, now_ms: u64, known: Known, target: f64) {
+        self.pending.next_ms = now_ms + (self.every_s() * 1_000.0) as u64;
+        if self.pending.queue.len() >= PENDING_MAX {
+            self.pending.queue.pop_front();
+        }
+        let due_ms = now_ms + (self.lead_s * 1_000.0) as u64;
+        self.pending.queue.push_back(Pending {
+            due_ms,
+            known,
+            ln_forecast: self.blend.ln_forecast(known),
+            floor: self.floor(target),
+            target,
+        });
+    }
+
+    /// Residual that the floor for a quantile allows for.
+    pub(crate) fn floor(&self, target: f64) -> f64 {
+        self.profile
+            .residuals
+            .quantile(self.conformal.quantile(target))
+    }
+
+    /// Judges the forecasts whose time has come by the rate of now, which is absent after a gap.
+    pub(crate) fn judge(&mut self, now_ms: u64, rate: Option<f64>) {
+        let is_due = |pending: &Pending| pending.due_ms <= now_ms;
+        while let Some(pending) = self.pending.queue.pop_front_if(|pending| is_due(pending)) {
+            let late_ms = (now_ms - pending.due_ms) as f64;
+            if let Some(rate) = rate.filter(|_| late_ms <= 1_000.0 * JUDGED_S) {
+                self.judge_one(&pending, rate);
+            }
+        }
+    }
+
+    fn judge_one(&mut self, pending: &Pending, rate: f64) {
+        let residual = |ln_forecast: f64| ln_ratio(rate, ln_forecast);
+        let own = residual(pending.ln_forecast);
+        let last = residual(pending.known.ln_last);
+        let kept = self.kept(RESIDUAL_HALF_LIFE_DAYS);
+        self.judged += 1;
+        let share = (1.0 - self.kept(LOSS_HALF_LIFE_DAYS)).max(1.0 / self.judged as f64);
+        self.conformal.judge(pending.target, own <= pending.floor);
+        self.profile.judge(own, share, kept);
+        self.last.judge(last, share, kept);
+        self.blend
+            .learn(pending.known, last, self.kept(BLEND_HALF_LIFE_DAYS));
+        self.weigh();
+    }
+
+    fn weigh(&mut self) {
+        let proven = self.judged as f64 * self.every_s() >= PROOF_HOURS * 3_600.0;
+        let bar = if self.is_believed {
+            DOUBTED_ABOVE
+        } else {
+            BELIEVED_BELOW
+        };
+        self.is_believed = proven && self.profile.loss < bar * self.last.loss;
+    }
+
+    /// Forgets what is under way, as after a jump of the clock.
+    pub(crate) fn interrupt(&mut self) {
+        self.pending = Flights::default();
+    }
+
+    pub(crate) fn spread(&self, target: f64) -> Spread {
+        let [p10, p50, p90, p99] = self.profile.residuals.quantiles([0.1, 0.5, 0.9, 0.99]);
+        Spread {
+            p10,
+            p50,
+            p90,
+            p99,
+            floor: self.floor(target).max(p50),
+        }
+    }
+}
+
+/// Logarithm of actual over forecast rate, with a doubt about few arrivals.
+pub(crate) fn ln_ratio(rate: f64, ln_forecast: f64) -> f64 {
+    let forecast = ln_forecast.min(60.0).exp();
+    let ratio = (rate * JUDGED_S + DOUBT) / (forecast * JUDGED_S + DOUBT);
+    ratio.ln().clamp(-RESIDUAL_MAX, RESIDUAL_MAX)
+}
+
+/// The rate that is off a forecast by a residual: the inverse of [`ln_ratio`].
+pub(crate) fn rate_at(ln_forecast: f64, residual: f64) -> f64 {
+    let forecast = ln_forecast.min(60.0).exp();
+    (((forecast * JUDGED_S + DOUBT) * residual.exp() - DOUBT) / JUDGED_S).max(0.0)
+}

@@ -1,0 +1,63 @@
+//! How high a quantile the floor should be, from how much of the error budget was spent.
+//!
+//! A proportional and integral controller on the share of late requests, after BACC ("budgeted
+//! autoscaling with conformal control", 2026). It acts on -log10(1 - quantile), in which 0.9, 0.99
+//! and 0.999 are evenly spaced.
+
+use serde::{Deserialize, Serialize};
+
+/// 0.9 and 0.9999.
+const NINES_MIN: f64 = 1.0;
+const NINES_MAX: f64 = 4.0;
+/// Share of a nine per unit of overspending within the last hour.
+const NOW: f64 = 0.3;
+/// Days of spending nothing that give a nine back.
+const INTEGRAL_DAYS: f64 = 4.0;
+/// Overspending counts up to this many times the budget.
+const OVERSPENT_MAX: f64 = 10.0;
+const HOUR_S: f64 = 3_600.0;
+const DAY_S: f64 = 86_400.0;
+/// Longest time that one report stands for.
+const REPORT_S_MAX: f64 = 600.0;
+
+/// The pacing of an error budget.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Pace {
+    /// Nines above those of the configured quantile.
+    pub(crate) nines: f64,
+    /// Spending over the last hour, in budgets.
+    pub(crate) spent: f64,
+    /// When lateness was last reported; 0 before the first report.
+    pub(crate) reported_ms: u64,
+}
+
+impl Pace {
+    /// Takes in the share of requests that were late since the last report.
+    pub(crate) fn report(&mut self, at_ms: u64, late_share: f64, target: f64, base: f64) {
+        if !late_share.is_finite() || late_share < 0.0 {
+            return;
+        }
+        let elapsed_s = at_ms.saturating_sub(self.reported_ms) as f64 / 1_000.0;
+        self.reported_ms = at_ms;
+        let elapsed_s = elapsed_s.min(REPORT_S_MAX);
+        let spent = (late_share / target).min(OVERSPENT_MAX);
+        self.spent += (1.0 - (-elapsed_s / HOUR_S).exp()) * (spent - self.spent);
+        let nines = self.nines + (spent - 1.0) * elapsed_s / (INTEGRAL_DAYS * DAY_S);
+        self.nines = nines.clamp(NINES_MIN - nines_of(base), NINES_MAX - nines_of(base));
+    }
+
+    /// Quantile to ask for, within 0.9 to 0.9999.
+    pub(crate) fn quantile(&self, base: f64) -> f64 {
+        let over = if self.reported_ms == 0 {
+            0.0
+        } else {
+            self.spent - 1.0
+        };
+        let nines = nines_of(base) + self.nines + NOW * over;
+        1.0 - 10f64.powf(-nines.clamp(NINES_MIN, NINES_MAX))
+    }
+}
+
+fn nines_of(quantile: f64) -> f64 {
+    -(1.0 - quantile).log10()
+}

@@ -1,0 +1,285 @@
+//! The pattern of a pool: fed with arrivals, asked for forecasts.
+
+use crate::{
+    Config, Days, Error, Forecast, Quality,
+    blend::Known,
+    day::{DayHours, Gate},
+    horizon::{self, DOUBT, Horizon, JUDGED_S, Spread},
+    local::{Local, LocalClock, WEEK_HOURS},
+    pace::Pace,
+    rate::{FadingRate, Window},
+    week::{Bin, Week},
+};
+
+/// Start-up times that a forecast may look ahead: a second to six hours.
+const LEAD_S: std::ops::RangeInclusive<f64> = 1.0..=21_600.0;
+/// Horizons, in leads.
+const HORIZON_LEADS: [f64; 2] = [1.0, 2.0];
+/// Longest window of one observation.
+const WINDOW_S_MAX: f64 = 3_600.0;
+/// Latest moment that is taken for a time: the year 9000.
+const AT_MS_MAX: u64 = 221_845_392_000_000;
+/// A clock that went back by less is waited for; one that went back further is believed.
+const BACK_MS_MAX: u64 = 600_000;
+/// Time constant of the rate that forecasts are judged by.
+const ACTUAL_TAU_S: f64 = JUDGED_S / 2.0;
+/// Seconds without data after which the present says nothing.
+const SILENT_MS: u64 = 30_000;
+/// Time constant with which a deviation seen long ago is forgotten.
+const STALE_TAU_S: f64 = 3_600.0;
+/// The level is corrected by at most this factor either way (in ln units: 20).
+const LN_RATIO_MAX: f64 = 3.0;
+
+/// A learned hourly pattern. Time is an argument throughout; memory is bounded (some 40 KiB).
+#[derive(Clone, Debug)]
+pub struct Pattern {
+    pub(crate) config: Config,
+    pub(crate) clock: LocalClock,
+    pub(crate) week: Week,
+    pub(crate) today: Option<DayHours>,
+    pub(crate) gate: Gate,
+    pub(crate) horizons: [Horizon; 2],
+    pub(crate) pace: Pace,
+    /// End of the last window seen, in milliseconds since the epoch; 0 before the first.
+    pub(crate) seen_ms: u64,
+    /// Recent rate for judging, and for the level at each horizon.
+    actual: FadingRate,
+    levels: [FadingRate; 2],
+}
+
+impl Pattern {
+    /// A pattern that knows nothing yet.
+    ///
+    /// # Errors
+    /// If the time zone is unknown, or a setting out of its range.
+    pub fn new(config: Config) -> Result<Self, Error> {
+        config.check()?;
+        Ok(Self {
+            clock: LocalClock::new(&config)?,
+            config,
+            week: Week::new([Bin::default(); WEEK_HOURS]),
+            today: None,
+            gate: Gate::default(),
+            horizons: HORIZON_LEADS.map(|leads| Horizon::new(30.0 * leads)),
+            pace: Pace::default(),
+            seen_ms: 0,
+            actual: FadingRate::default(),
+            levels: [FadingRate::default(); 2],
+        })
+    }
+
+    /// Settings of this pattern.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Takes in the arrivals of the `window_s` seconds that ended at `at_ms`. Time that was not
+    /// reported is unknown, not idle. Impossible numbers and times already seen are left out.
+    pub fn observe(&mut self, at_ms: u64, window_s: f64, arrivals: f64) {
+        let is_possible = window_s > 0.0
+            && window_s <= WINDOW_S_MAX
+            && arrivals.is_finite()
+            && arrivals >= 0.0
+            && (1..=AT_MS_MAX).contains(&at_ms);
+        if !is_possible || !self.follow_clock(at_ms) {
+            return;
+        }
+        let local = self
+            .clock
+            .at(at_ms - ((window_s * 500.0) as u64).min(at_ms));
+        self.turn_page(&local);
+        let ln_rate = self.week.ln_rate(local.hour_of_week());
+        let window = Window {
+            seconds: window_s,
+            arrivals,
+            expected: ln_rate.map_or(0.0, |ln_rate| ln_rate.exp() * window_s),
+        };
+        if let Some(today) = &mut self.today {
+            today.add(local.hour(), window);
+        }
+        let elapsed_s = (at_ms - self.seen_ms) as f64 / 1_000.0;
+        self.seen_ms = at_ms;
+        self.actual.add(ACTUAL_TAU_S, elapsed_s, window);
+        for (level, horizon) in self.levels.iter_mut().zip(&self.horizons) {
+            level.add(horizon.level_tau_s(), elapsed_s, window);
+        }
+        if ln_rate.is_some() {
+            self.judge(at_ms);
+        }
+    }
+
+    /// Takes in the share of requests that were late since the last report, which moves the quantile
+    /// of the floor.
+    pub fn budget(&mut self, at_ms: u64, late_share: f64) {
+        let Config {
+            late_target,
+            quantile,
+            ..
+        } = self.config;
+        self.pace.report(at_ms, late_share, late_target, quantile);
+    }
+
+    /// Quantile of the floor that the error budget calls for, 0.9 to 0.9999.
+    #[must_use]
+    pub fn quantile(&self) -> f64 {
+        self.pace.quantile(self.config.quantile)
+    }
+
+    /// The load expected `lead_s` after `now_ms`; `None` until a day is known, or if `lead_s` is not
+    /// within a second and six hours. `lead_s` is the measured start-up time of a worker: the pattern
+    /// judges itself at this lead and at twice as much from now on.
+    pub fn forecast(&mut self, now_ms: u64, lead_s: f64) -> Option<Forecast> {
+        self.follow_lead(lead_s);
+        self.peek(now_ms, lead_s)
+    }
+
+    /// As [`forecast`](Self::forecast), for a look ahead that is nobody's start-up time.
+    #[must_use]
+    pub fn peek(&self, now_ms: u64, lead_s: f64) -> Option<Forecast> {
+        if !LEAD_S.contains(&lead_s) || now_ms > AT_MS_MAX {
+            return None;
+        }
+        let place = self.horizon_for(lead_s);
+        let horizon = &self.horizons[place];
+        let known = self.known(now_ms, lead_s, place)?;
+        let ln_forecast = horizon.blend.ln_forecast(known);
+        let quantile = self.quantile();
+        let Spread {
+            p50, p99, floor, ..
+        } = horizon.spread(quantile);
+        Some(Forecast {
+            at_ms: now_ms + (lead_s * 1_000.0) as u64,
+            lead_s,
+            median_rate: horizon::rate_at(ln_forecast, p50),
+            floor_rate: horizon::rate_at(ln_forecast, floor),
+            upper_rate: horizon::rate_at(ln_forecast, p99.max(p50)),
+            growth: (ln_forecast - known.ln_last).exp(),
+            burst: 1.0,
+            quantile,
+            believed: horizon.is_believed,
+        })
+    }
+
+    /// How forecasts at one lead and at two fared.
+    #[must_use]
+    pub fn quality(&self) -> [Quality; 2] {
+        [0, 1].map(|place| self.quality_of(&self.horizons[place]))
+    }
+
+    /// What became of the days so far.
+    #[must_use]
+    pub fn days(&self) -> Days {
+        Days {
+            put_aside: self.gate.put_aside,
+            recurred: self.gate.recurred,
+            waiting: self.gate.aside.len(),
+        }
+    }
+
+    fn quality_of(&self, horizon: &Horizon) -> Quality {
+        let count = horizon.judged.max(1) as f64;
+        let conformal = &horizon.conformal;
+        let [growth_share, return_share] = horizon.blend.shares();
+        Quality {
+            lead_s: horizon.lead_s,
+            judged: horizon.judged,
+            profile_loss: horizon.profile.loss,
+            last_value_loss: horizon.last.loss,
+            profile_loss_mean: horizon.profile.loss_sum / count,
+            last_value_loss_mean: horizon.last.loss_sum / count,
+            quantile: self.quantile(),
+            coverage: conformal.coverage(),
+            coverage_mean: conformal.coverage_mean(),
+            growth_share,
+            return_share,
+            believed: horizon.is_believed,
+        }
+    }
+
+    /// The horizon whose lead is nearest.
+    pub(crate) fn horizon_for(&self, lead_s: f64) -> usize {
+        let off = |place: usize| (self.horizons[place].lead_s / lead_s).ln().abs();
+        usize::from(off(1) < off(0))
+    }
+
+    fn follow_lead(&mut self, lead_s: f64) {
+        if !LEAD_S.contains(&lead_s) || self.horizons[0].lead_s == lead_s {
+            return;
+        }
+        for (horizon, leads) in self.horizons.iter_mut().zip(HORIZON_LEADS) {
+            horizon.follow(lead_s * leads);
+        }
+    }
+
+    /// Whether a moment may follow the last one; a clock that was put right is followed back.
+    fn follow_clock(&mut self, at_ms: u64) -> bool {
+        if at_ms > self.seen_ms {
+            return true;
+        }
+        if self.seen_ms - at_ms <= BACK_MS_MAX {
+            return false;
+        }
+        self.actual = FadingRate::default();
+        self.levels = [FadingRate::default(); 2];
+        self.horizons.iter_mut().for_each(Horizon::interrupt);
+        self.seen_ms = at_ms - 1;
+        true
+    }
+
+    /// Begins a new day. One that a clock put back left is dropped: its time was wrong.
+    fn turn_page(&mut self, local: &Local) {
+        let is_same = self
+            .today
+            .as_ref()
+            .is_some_and(|today| today.day == local.day);
+        if is_same {
+            return;
+        }
+        let over = self.today.replace(DayHours::new(local));
+        if let Some(day) = over.filter(|day| day.day < local.day) {
+            self.close_day(day, local.hour_of_week());
+        }
+    }
+
+    fn close_day(&mut self, day: DayHours, hour_of_week: f64) {
+        let ln_before = self.week.ln_rate(hour_of_week);
+        let half_life_weeks = self.config.half_life_days / 7.0;
+        self.gate.close(day, &mut self.week, half_life_weeks);
+        if let Some(ln_now) = self.week.ln_rate(hour_of_week) {
+            for level in &mut self.levels {
+                level.rebase(ln_before, ln_now);
+            }
+        }
+    }
+
+    fn judge(&mut self, at_ms: u64) {
+        let rate = self.actual.rate(ACTUAL_TAU_S / 2.0);
+        let target = self.quantile();
+        for place in 0..HORIZON_LEADS.len() {
+            self.horizons[place].judge(at_ms, rate);
+            if self.horizons[place].is_due(at_ms) {
+                let lead_s = self.horizons[place].lead_s;
+                if let Some(known) = self.known(at_ms, lead_s, place) {
+                    self.horizons[place].begin(at_ms, known, target);
+                }
+            }
+        }
+    }
+
+    /// What is known of a moment `lead_s` after `now_ms`.
+    pub(crate) fn known(&self, now_ms: u64, lead_s: f64, place: usize) -> Option<Known> {
+        let ln_rate = |at_ms| self.week.ln_rate(self.clock.at(at_ms).hour_of_week());
+        let ln_now = ln_rate(now_ms)?;
+        let ln_due = ln_rate(now_ms + (lead_s * 1_000.0) as u64)?;
+        let age_ms = now_ms.saturating_sub(self.seen_ms);
+        let stale_s = age_ms.saturating_sub(SILENT_MS) as f64 / 1_000.0;
+        let ln_ratio = self.levels[place].ln_ratio(DOUBT) * (-stale_s / STALE_TAU_S).exp();
+        let ln_ratio = ln_ratio.clamp(-LN_RATIO_MAX, LN_RATIO_MAX);
+        Some(Known {
+            ln_last: ln_now + ln_ratio,
+            growth: ln_due - ln_now,
+            back: -ln_ratio,
+        })
+    }
+}
