@@ -4,6 +4,7 @@
 //! ```text
 //! cargo run --release -p tidepool-sim --example grid -- dir=TRACES [trace=nasa,taxi] [boot=10,30,120]
 //!     [size=20,200] [smoothing=b] [days=7] [train=7] [seed=1] [threads=2] [rule=tidepool|threshold]
+//!     [bounds=DIR|off]   where the clairvoyant bound of a cell is kept once computed
 //!     [error_deviations=4 ...] ['json={"free_slot_factor":5}'] [bounds.cooldown_s=60]
 //! ```
 //!
@@ -11,7 +12,8 @@
 #![expect(clippy::print_stdout, reason = "printing is what it is for")]
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::hash::{Hash, Hasher};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::Instant;
@@ -21,6 +23,7 @@ use tidepool_policy::{Policy, Rule};
 use tidepool_sim::engine::simulate;
 use tidepool_sim::live::LiveScaler;
 use tidepool_sim::model::Model;
+use tidepool_sim::offered::clairvoyant;
 use tidepool_sim::outcome::Outcome;
 use tidepool_sim::smooth::Smoothing;
 use tidepool_sim::trace::Trace;
@@ -32,6 +35,8 @@ type Fault = Box<dyn std::error::Error>;
 const LATE_PCT_MAX: f64 = 0.1;
 
 struct Plan {
+    /// Where bounds are kept; nothing to do without them.
+    bounds: Option<PathBuf>,
     traces: Vec<(String, Trace)>,
     cells: Vec<Cell>,
     policy: Policy,
@@ -145,6 +150,14 @@ fn plan() -> Result<Plan, Fault> {
     let train: Vec<f64> = arguments.list("train", "7")?;
     let threads = arguments.list("threads", "2")?;
     let rule = arguments.take("rule", "tidepool");
+    let kept = std::env::temp_dir().join("tidepool-bounds");
+    let bounds = match arguments.take("bounds", &kept.to_string_lossy()) {
+        off if off == "off" => None,
+        dir => Some(PathBuf::from(dir)),
+    };
+    if let Some(dir) = &bounds {
+        std::fs::create_dir_all(dir)?;
+    }
     let mut cells = Vec::new();
     for trace in 0..traces.len() {
         for &smoothing in &smoothings {
@@ -164,6 +177,7 @@ fn plan() -> Result<Plan, Fault> {
     // The longest first, so that no core idles at the end.
     cells.sort_by(|a, b| b.size.total_cmp(&a.size));
     Ok(Plan {
+        bounds,
         traces,
         cells,
         policy: policy(arguments.0, &rule)?,
@@ -174,7 +188,7 @@ fn plan() -> Result<Plan, Fault> {
 }
 
 impl Plan {
-    fn run(&self, cell: &Cell) -> Outcome {
+    fn run(&self, cell: &Cell) -> (Outcome, Option<f64>) {
         let (_, trace) = &self.traces[cell.trace];
         let model = Model {
             startup_s: cell.boot_s,
@@ -193,29 +207,67 @@ impl Plan {
         let model = model.sized_for(load.peak());
         let mut policy = self.policy.clone();
         (policy.bounds.min, policy.bounds.max) = (model.workers_min, model.workers_max);
-        simulate(
+        let outcome = simulate(
             &model,
             &load,
             &mut LiveScaler::of(policy),
             cell.seed,
             &mut (),
-        )
+        );
+        let bound_s = self
+            .bounds
+            .as_ref()
+            .and_then(|dir| self.bound_s(dir, cell, &model, &load));
+        (outcome, bound_s)
     }
 
-    fn line(&self, cell: &Cell, outcome: &Outcome, took_s: f64) -> String {
+    /// The bound in worker-seconds, from the file of an earlier run if there is one.
+    fn bound_s(&self, dir: &Path, cell: &Cell, model: &Model, load: &Workload) -> Option<f64> {
+        let mut hasher = std::hash::DefaultHasher::new();
+        load.rates
+            .iter()
+            .for_each(|rate| rate.to_bits().hash(&mut hasher));
+        (load.score_from_s, cell.seed).hash(&mut hasher);
+        let name = format!(
+            "{}-{:016x}-{}",
+            self.traces[cell.trace].0,
+            hasher.finish(),
+            cell.boot_s
+        );
+        let file = dir.join(name);
+        let kept = std::fs::read_to_string(&file)
+            .ok()
+            .and_then(|text| text.trim().parse().ok());
+        kept.or_else(|| {
+            let bound_s = clairvoyant(model, load, cell.seed).ok()?.worker_s;
+            let _ = std::fs::write(&file, format!("{bound_s}\n"));
+            Some(bound_s)
+        })
+    }
+
+    fn line(
+        &self,
+        cell: &Cell,
+        (outcome, bound_s): &(Outcome, Option<f64>),
+        took_s: f64,
+    ) -> String {
         let mark = if outcome.late_pct() <= LATE_PCT_MAX {
             "ok"
         } else {
             "LATE"
         };
         format!(
-            "{:24} {} D{:<4} {:4} s{} | {:6.3} x work {:8.4} % late {:6.1} rev/d {:7.1} starts/d worst {:7.3} % p99 {:6.2} s {mark:4} {took_s:5.1} s",
+            "{:24} {} D{:<4} {:4} s{} | {:6.3} x work {} x bound {:8.4} % late {:6.1} rev/d {:7.1} starts/d worst {:7.3} % p99 {:6.2} s {mark:4} {took_s:5.1} s",
             self.traces[cell.trace].0,
             cell.smoothing.name(),
             cell.boot_s,
             cell.size,
             cell.seed,
             outcome.over_work(),
+            bound_s.map_or_else(
+                || "     -".to_owned(),
+                |bound_s| format!("{:6.3}", outcome.worker_s / bound_s)
+            ),
             outcome.late_pct(),
             outcome.per_day(outcome.reversals),
             outcome.per_day(outcome.starts),
@@ -249,23 +301,31 @@ fn main() -> Result<(), Fault> {
         }
     });
     let mean = |pick: &dyn Fn(&Cell) -> bool| {
+        let ratio = |(outcome, bound_s): &(Outcome, Option<f64>)| {
+            bound_s.map_or_else(|| outcome.over_work(), |bound_s| outcome.worker_s / bound_s)
+        };
         let logs: Vec<f64> = outcomes
             .iter()
             .filter(|(c, _)| pick(c))
-            .map(|(_, o)| o.over_work().ln())
+            .map(|(_, o)| ratio(o).ln())
             .collect();
         (logs.iter().sum::<f64>() / (logs.len().max(1) as f64)).exp()
     };
+    let over = if plan.bounds.is_some() {
+        "bound"
+    } else {
+        "work"
+    };
     let passing = outcomes
         .iter()
-        .filter(|(_, o)| o.late_pct() <= LATE_PCT_MAX)
+        .filter(|(_, o)| o.0.late_pct() <= LATE_PCT_MAX)
         .count();
     let reversals = outcomes
         .iter()
-        .map(|(_, o)| o.per_day(o.reversals))
+        .map(|(_, o)| o.0.per_day(o.0.reversals))
         .fold(0.0, f64::max);
     println!(
-        "geometric mean {:.4} x work (D10 {:.3}, D30 {:.3}, D120 {:.3}); {passing} of {} cells at most {LATE_PCT_MAX} % late; most reversals {reversals:.1} a day; {:.0} s",
+        "geometric mean {:.4} x {over} (D10 {:.3}, D30 {:.3}, D120 {:.3}); {passing} of {} cells at most {LATE_PCT_MAX} % late; most reversals {reversals:.1} a day; {:.0} s",
         mean(&|_| true),
         mean(&|c| c.boot_s == 10.0),
         mean(&|c| c.boot_s == 30.0),

@@ -30,7 +30,10 @@ pub fn simulate(
     let mut engine = Engine::new(model, load, seed);
     for (second, rate) in load.rates.iter().enumerate() {
         let second = second as u64;
-        engine.poisson.set(f64::from(*rate) / engine.steps as f64);
+        engine
+            .draws
+            .poisson
+            .set(f64::from(*rate) / engine.steps as f64);
         engine.run_second();
         let seen = engine.see(second, load.start_ms + second.saturating_add(1) * 1_000);
         let target = scaler
@@ -53,14 +56,35 @@ struct Window {
     busy_steps: u64,
 }
 
+/// What chance brings, in streams of their own: the same seed gives the same arrivals and, request
+/// by request, the same service times, whatever an autoscaler does.
+pub(crate) struct Draws {
+    pub(crate) poisson: Poisson,
+    pub(crate) arrivals: fastrand::Rng,
+    pub(crate) services: fastrand::Rng,
+    pub(crate) durations: Durations,
+    placement: fastrand::Rng,
+    launches: fastrand::Rng,
+}
+
+impl Draws {
+    pub(crate) fn new(model: &Model, seed: u64) -> Self {
+        let mut seeds = fastrand::Rng::with_seed(seed);
+        Self {
+            poisson: Poisson::default(),
+            arrivals: seeds.fork(),
+            services: seeds.fork(),
+            durations: Durations::new(model.service_mean_s, model.service_cv, model.steps_per_s()),
+            placement: seeds.fork(),
+            launches: seeds.fork(),
+        }
+    }
+}
+
 struct Engine {
     steps: u64,
     now: u64,
-    poisson: Poisson,
-    arrivals: fastrand::Rng,
-    services: fastrand::Rng,
-    placement: fastrand::Rng,
-    durations: Durations,
+    draws: Draws,
     wheel: Wheel,
     busy: u32,
     /// Requests on workers that were retired.
@@ -80,11 +104,9 @@ struct Engine {
 
 impl Engine {
     fn new(model: &Model, load: &Workload, seed: u64) -> Self {
-        let mut seeds = fastrand::Rng::with_seed(seed);
-        let durations = Durations::new(model.service_mean_s, model.service_cv, model.steps_per_s());
-        let longest = durations.longest(1.0);
-        let (arrivals, services, placement, launches) =
-            (seeds.fork(), seeds.fork(), seeds.fork(), seeds.fork());
+        let draws = Draws::new(model, seed);
+        let longest = draws.durations.longest(1.0);
+        let launches = draws.launches.clone();
         // Enough for the first minute, so that a trace without training begins fairly.
         let first = load
             .rates
@@ -96,11 +118,7 @@ impl Engine {
         Self {
             steps: u64::from(model.steps_per_s()),
             now: 0,
-            poisson: Poisson::default(),
-            arrivals,
-            services,
-            placement,
-            durations,
+            draws,
             wheel: Wheel::new(longest),
             busy: 0,
             draining: Wheel::new(longest),
@@ -147,7 +165,7 @@ impl Engine {
             self.step_draining();
         }
         self.fleet.pass(now);
-        let came = self.poisson.draw(&mut self.arrivals);
+        let came = self.draws.poisson.draw(&mut self.draws.arrivals);
         self.window.arrivals += u64::from(came);
         self.tally.arrive(now, came);
         let free = self.fleet.places().saturating_sub(self.busy);
@@ -201,8 +219,9 @@ impl Engine {
 
     fn begin(&mut self, arrived: u64, count: u32) {
         self.busy += count;
-        self.durations
-            .start(count, self.now, &mut self.wheel, &mut self.services);
+        self.draws
+            .durations
+            .start(count, self.now, &mut self.wheel, &mut self.draws.services);
         self.tally.start(arrived, self.now, count);
     }
 
@@ -227,7 +246,7 @@ impl Engine {
                 wait_p95_s: self.tally.take_wait_p95_s(),
                 service_mean_s,
                 // Single durations are not kept; this is the percentile that they are drawn from.
-                service_p95_s: service_mean_s.map(|_| self.durations.p95_s()),
+                service_p95_s: service_mean_s.map(|_| self.draws.durations.p95_s()),
                 ..WorkSample::default()
             }),
             backlog: Some(Backlog {
@@ -265,12 +284,12 @@ impl Engine {
         self.fleet.ready -= 1;
         let mut last = self.now;
         for _ in 0..slots {
-            let taken = self.placement.u32(..places) < self.busy;
+            let taken = self.draws.placement.u32(..places) < self.busy;
             places -= 1;
             if !taken {
                 continue;
             }
-            let nth = self.placement.u32(..self.busy);
+            let nth = self.draws.placement.u32(..self.busy);
             // The step that is about to run counts, too.
             let Some((ends, duration)) = self.wheel.take_nth(self.now - 1, nth) else {
                 continue;

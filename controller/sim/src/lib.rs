@@ -7,6 +7,7 @@ pub mod engine;
 mod fleet;
 pub mod live;
 pub mod model;
+pub mod offered;
 pub mod outcome;
 pub mod scaler;
 pub mod smooth;
