@@ -100,6 +100,28 @@ fn options() -> Result<Options, Box<dyn Error>> {
     Ok(options)
 }
 
+fn print_bursts(pattern: &Pattern, requests: f64) {
+    let account = pattern.burst_account();
+    let phases = pattern.burst_phases();
+    let proven = phases.iter().filter(|phase| phase.proven);
+    let proven: Vec<_> = proven
+        .map(|phase| {
+            format!(
+                ":{:02} x{:.1} {:.0}%",
+                phase.minute,
+                phase.factor,
+                phase.share * 100.0
+            )
+        })
+        .collect();
+    println!(
+        "       bursts: cost {:.3} %, in time for {:.3} % of requests; {}",
+        100.0 * account.cost / requests,
+        100.0 * account.avoided / requests,
+        proven.join(", "),
+    );
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
     let options = options()?;
     let trace = Trace::read(&options)?;
@@ -147,6 +169,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             days.recurred,
             busy_ns * 64 / u128::from(asked),
         );
+        print_bursts(&pattern, trace.seconds() as f64 * options.rate);
     }
     Ok(())
 }

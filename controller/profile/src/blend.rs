@@ -6,6 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::stored;
+
 /// Prior standard deviations of the two shares.
 const GROWTH_PRIOR_VARIANCE: f64 = 1.0;
 const RETURN_PRIOR_VARIANCE: f64 = 0.1;
@@ -18,15 +20,43 @@ const GROWTH_SHARE_MAX: f64 = 1.2;
 /// A fading, clipped least-squares fit with two unknowns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Blend {
+    #[serde(with = "stored")]
     pub(crate) growth_growth: f64,
+    #[serde(with = "stored")]
     pub(crate) growth_back: f64,
+    #[serde(with = "stored")]
     pub(crate) back_back: f64,
+    #[serde(with = "stored")]
     pub(crate) growth_moved: f64,
+    #[serde(with = "stored")]
     pub(crate) back_moved: f64,
     /// Mean absolute error.
+    #[serde(with = "stored")]
     pub(crate) error: f64,
     /// Weight of all of it.
+    #[serde(with = "stored")]
     pub(crate) weight: f64,
+}
+
+/// Shares that are believed.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Shares {
+    /// Of the profile's growth.
+    pub(crate) growth: f64,
+    /// Of the way back to the profile.
+    pub(crate) back: f64,
+}
+
+impl Shares {
+    /// Logarithm of the forecast over the last value.
+    fn change(self, known: Known) -> f64 {
+        self.growth * known.growth + self.back * known.back
+    }
+
+    /// Logarithm of the forecast rate.
+    pub(crate) fn ln_forecast(self, known: Known) -> f64 {
+        known.ln_last + self.change(known)
+    }
 }
 
 /// What a forecast knew.
@@ -42,29 +72,25 @@ pub(crate) struct Known {
 
 impl Blend {
     /// Share of the growth to believe and share of the deviation that goes away.
-    pub(crate) fn shares(&self) -> [f64; 2] {
+    pub(crate) fn shares(&self) -> Shares {
         let doubt = OVERLAP * self.error * self.error;
         let gg = self.growth_growth + doubt / GROWTH_PRIOR_VARIANCE;
         let bb = self.back_back + doubt / RETURN_PRIOR_VARIANCE;
         let determinant = gg * bb - self.growth_back * self.growth_back;
         if !determinant.is_normal() || self.weight < OVERLAP {
-            return [0.0, 0.0];
+            return Shares::default();
         }
         let growth = (self.growth_moved * bb - self.back_moved * self.growth_back) / determinant;
         let back = (self.back_moved * gg - self.growth_moved * self.growth_back) / determinant;
-        [growth.clamp(0.0, GROWTH_SHARE_MAX), back.clamp(0.0, 1.0)]
-    }
-
-    /// Logarithm of the forecast rate.
-    pub(crate) fn ln_forecast(&self, known: Known) -> f64 {
-        let [growth, back] = self.shares();
-        known.ln_last + growth * known.growth + back * known.back
+        Shares {
+            growth: growth.clamp(0.0, GROWTH_SHARE_MAX),
+            back: back.clamp(0.0, 1.0),
+        }
     }
 
     /// Learns from what came of a forecast; what is older fades by `kept`.
     pub(crate) fn learn(&mut self, known: Known, moved: f64, kept: f64) {
-        let [growth, back] = self.shares();
-        let predicted = growth * known.growth + back * known.back;
+        let predicted = self.shares().change(known);
         let off = moved - predicted;
         let share = 1.0 / (self.weight + 1.0).min(500.0);
         let clip = CLIP_TIMES

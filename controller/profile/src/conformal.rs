@@ -6,6 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::stored;
+
 /// Step of the level per miss, in units of the miss rate that is aimed at.
 const STEP: f64 = 0.3;
 /// Deepest debt, in steps: a long burst counts as ten misses, so that the floor comes down again.
@@ -17,11 +19,13 @@ const SHOWN_SAMPLES: f64 = 1_000.0;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Conformal {
     /// Difference between the miss rate that is asked of the residuals and the one aimed at.
+    #[serde(with = "stored")]
     pub(crate) shift: f64,
     /// Forecasts that were judged, and those that held.
     pub(crate) judged: u64,
     pub(crate) held: u64,
     /// Share that held, recently.
+    #[serde(with = "stored")]
     pub(crate) recent: f64,
 }
 

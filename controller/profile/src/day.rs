@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     local::{DAY_HOURS, Local},
     rate::Window,
+    stored,
     week::{RATE_LEAST, Week},
 };
 
@@ -35,8 +36,10 @@ pub(crate) struct DayHours {
     /// Days since Monday, after the calendar had its say.
     pub(crate) weekday: usize,
     pub(crate) is_learned: bool,
+    #[serde(with = "stored::hours")]
     pub(crate) arrivals: [f64; DAY_HOURS],
     /// Seconds seen; up to 7,200 in the hour that is repeated in autumn.
+    #[serde(with = "stored::hours")]
     pub(crate) seconds: [f64; DAY_HOURS],
 }
 
@@ -114,7 +117,9 @@ pub(crate) enum Verdict {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Gate {
     /// What days usually differ by.
+    #[serde(with = "stored::option")]
     pub(crate) usual_shape: Option<f64>,
+    #[serde(with = "stored::option")]
     pub(crate) usual_level: Option<f64>,
     /// Days put aside, oldest first; at most one for each weekday.
     pub(crate) aside: Vec<DayHours>,

@@ -89,6 +89,34 @@ pub struct OutlookPoint {
     pub p99_rate: f64,
 }
 
+/// What is known of bursts at one minute of the local hour.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BurstPhase {
+    /// Minute of the hour, 0 to 59.
+    pub minute: u8,
+    /// Hours in which this minute was judged.
+    pub visits: u64,
+    /// Share of them with a burst, older ones counting less.
+    pub share: f64,
+    /// Factor by which bursts exceeded the median forecast.
+    pub factor: f64,
+    /// Mean cost of expecting the burst, in requests that idle workers could have served.
+    pub cost: f64,
+    /// Mean number of requests that would have been served in time for it.
+    pub avoided: f64,
+    /// Whether the burst is announced.
+    pub proven: bool,
+}
+
+/// What announcing bursts has cost and saved so far, in requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct BurstAccount {
+    /// Requests that workers started early could have served while they were not needed.
+    pub cost: f64,
+    /// Requests above the floor that they could serve in time.
+    pub avoided: f64,
+}
+
 /// What became of the days so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Days {

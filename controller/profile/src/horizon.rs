@@ -5,9 +5,10 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    blend::{Blend, Known},
+    blend::{Blend, Known, Shares},
     conformal::Conformal,
     residual::{RESIDUAL_MAX, Residuals},
+    stored,
 };
 
 /// Forecasts under way for one horizon.
@@ -35,13 +36,18 @@ pub(crate) const DOUBT: f64 = 2.0;
 /// A lead that changed by more than this factor has new residuals.
 const LEAD_CHANGE_MAX: f64 = 1.6;
 
+/// Start-up times that a forecast may look ahead, in seconds: one second to six hours.
+pub(crate) const LEAD_S: std::ops::RangeInclusive<f64> = 1.0..=21_600.0;
+
 /// A way of forecasting, and how it fared.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Record {
     pub(crate) residuals: Residuals,
     /// Fading mean of the pinball loss.
+    #[serde(with = "stored")]
     pub(crate) loss: f64,
     /// Sum of the pinball losses since the beginning.
+    #[serde(with = "stored")]
     pub(crate) loss_sum: f64,
 }
 
@@ -72,6 +78,7 @@ struct Pending {
 /// Forecasts a certain time ahead.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Horizon {
+    #[serde(with = "stored")]
     pub(crate) lead_s: f64,
     pub(crate) profile: Record,
     pub(crate) last: Record,
@@ -81,7 +88,16 @@ pub(crate) struct Horizon {
     /// Forecasts judged since the residuals began.
     pub(crate) judged: u64,
     #[serde(skip)]
-    pending: Flights,
+    flights: Flights,
+    #[serde(skip)]
+    present: Present,
+}
+
+/// What follows from the rest and is asked for every second: worked out at each judgement.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Present {
+    spread: Spread,
+    shares: Shares,
 }
 
 /// Forecasts whose time has not come. They are neither stored nor compared: what was under way when
@@ -99,7 +115,7 @@ impl PartialEq for Flights {
 }
 
 /// Residuals of the profile at the quantiles that a forecast names.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Spread {
     pub(crate) p10: f64,
     pub(crate) p50: f64,
@@ -118,7 +134,8 @@ impl Horizon {
             conformal: Conformal::default(),
             is_believed: false,
             judged: 0,
-            pending: Flights::default(),
+            flights: Flights::default(),
+            present: Present::default(),
         }
     }
 
@@ -146,44 +163,58 @@ impl Horizon {
     }
 
     pub(crate) fn is_due(&self, now_ms: u64) -> bool {
-        now_ms >= self.pending.next_ms
+        now_ms >= self.flights.next_ms
     }
 
     /// Remembers a forecast made now.
     pub(crate) fn begin(&mut self, now_ms: u64, known: Known, target: f64) {
-        self.pending.next_ms = now_ms + (self.every_s() * 1_000.0) as u64;
-        if self.pending.queue.len() >= PENDING_MAX {
-            self.pending.queue.pop_front();
+        self.flights.next_ms = now_ms + (self.every_s() * 1_000.0) as u64;
+        if self.flights.queue.len() >= PENDING_MAX {
+            self.flights.queue.pop_front();
         }
         let due_ms = now_ms + (self.lead_s * 1_000.0) as u64;
-        self.pending.queue.push_back(Pending {
+        self.flights.queue.push_back(Pending {
             due_ms,
             known,
-            ln_forecast: self.blend.ln_forecast(known),
-            floor: self.floor(target),
+            ln_forecast: self.ln_forecast(known),
+            floor: self.present.spread.floor,
             target,
         });
     }
 
-    /// Residual that the floor for a quantile allows for.
-    pub(crate) fn floor(&self, target: f64) -> f64 {
-        self.profile
-            .residuals
-            .quantile(self.conformal.quantile(target))
+    /// Logarithm of the forecast rate.
+    pub(crate) fn ln_forecast(&self, known: Known) -> f64 {
+        self.present.shares.ln_forecast(known)
+    }
+
+    /// Shares of growth and of the way back that are believed.
+    pub(crate) fn shares(&self) -> Shares {
+        self.present.shares
+    }
+
+    /// Residuals at the quantiles that a forecast names.
+    pub(crate) fn spread(&self) -> Spread {
+        self.present.spread
     }
 
     /// Judges the forecasts whose time has come by the rate of now, which is absent after a gap.
-    pub(crate) fn judge(&mut self, now_ms: u64, rate: Option<f64>) {
-        let is_due = |pending: &Pending| pending.due_ms <= now_ms;
-        while let Some(pending) = self.pending.queue.pop_front_if(|pending| is_due(pending)) {
+    /// Returns what can be learned from the last of them about bursts.
+    pub(crate) fn judge(&mut self, now_ms: u64, rate: Option<f64>, target: f64) -> Option<Judged> {
+        let mut last = None;
+        let is_due = |pending: &mut Pending| pending.due_ms <= now_ms;
+        while let Some(pending) = self.flights.queue.pop_front_if(is_due) {
             let late_ms = (now_ms - pending.due_ms) as f64;
             if let Some(rate) = rate.filter(|_| late_ms <= 1_000.0 * JUDGED_S) {
-                self.judge_one(&pending, rate);
+                last = Some(self.judge_one(&pending, rate));
             }
         }
+        if last.is_some() {
+            self.refresh(target);
+        }
+        last
     }
 
-    fn judge_one(&mut self, pending: &Pending, rate: f64) {
+    fn judge_one(&mut self, pending: &Pending, rate: f64) -> Judged {
         let residual = |ln_forecast: f64| ln_ratio(rate, ln_forecast);
         let own = residual(pending.ln_forecast);
         let last = residual(pending.known.ln_last);
@@ -196,6 +227,13 @@ impl Horizon {
         self.blend
             .learn(pending.known, last, self.kept(BLEND_HALF_LIFE_DAYS));
         self.weigh();
+        let median = self.present.spread.p50;
+        Judged {
+            actual_rate: rate,
+            median_rate: rate_at(pending.ln_forecast, median),
+            floor_rate: rate_at(pending.ln_forecast, pending.floor),
+            ln_excess: own - median,
+        }
     }
 
     fn weigh(&mut self) {
@@ -210,19 +248,42 @@ impl Horizon {
 
     /// Forgets what is under way, as after a jump of the clock.
     pub(crate) fn interrupt(&mut self) {
-        self.pending = Flights::default();
+        self.flights = Flights::default();
     }
 
-    pub(crate) fn spread(&self, target: f64) -> Spread {
-        let [p10, p50, p90, p99] = self.profile.residuals.quantiles([0.1, 0.5, 0.9, 0.99]);
-        Spread {
+    /// Works out what is not stored.
+    pub(crate) fn restore(&mut self, target: f64) {
+        self.profile.residuals.restore();
+        self.last.residuals.restore();
+        self.refresh(target);
+    }
+
+    /// Works out what follows from what was learned, for a floor at the quantile `target`.
+    fn refresh(&mut self, target: f64) {
+        let residuals = &self.profile.residuals;
+        let [p10, p50, p90, p99] = residuals.quantiles([0.1, 0.5, 0.9, 0.99]);
+        let floor = residuals.quantile(self.conformal.quantile(target));
+        let floor = floor.max(p50);
+        let spread = Spread {
             p10,
             p50,
             p90,
             p99,
-            floor: self.floor(target).max(p50),
-        }
+            floor,
+        };
+        let shares = self.blend.shares();
+        self.present = Present { spread, shares };
     }
+}
+
+/// A forecast whose time came. Rates are requests per second.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Judged {
+    pub(crate) actual_rate: f64,
+    pub(crate) median_rate: f64,
+    pub(crate) floor_rate: f64,
+    /// Logarithm of actual over median.
+    pub(crate) ln_excess: f64,
 }
 
 /// Logarithm of actual over forecast rate, with a doubt about few arrivals.

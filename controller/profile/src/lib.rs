@@ -21,10 +21,13 @@
 //! Nothing here reads a clock or a file.
 
 mod blend;
+mod burst;
+mod check;
 mod config;
 mod conformal;
 mod curve;
 mod day;
+mod document;
 mod error;
 mod forecast;
 mod horizon;
@@ -34,9 +37,11 @@ mod pattern;
 mod rate;
 mod residual;
 mod shown;
+mod stored;
 mod week;
 
 pub use config::{CALENDAR_ENTRIES_MAX, Config, DayKind};
+pub use document::Document;
 pub use error::Error;
-pub use forecast::{Days, Forecast, OutlookPoint, Quality, WeekHour};
+pub use forecast::{BurstAccount, BurstPhase, Days, Forecast, OutlookPoint, Quality, WeekHour};
 pub use pattern::Pattern;

@@ -6,6 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::stored;
+
 /// 0.9 and 0.9999.
 const NINES_MIN: f64 = 1.0;
 const NINES_MAX: f64 = 4.0;
@@ -24,8 +26,10 @@ const REPORT_S_MAX: f64 = 600.0;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Pace {
     /// Nines above those of the configured quantile.
+    #[serde(with = "stored")]
     pub(crate) nines: f64,
     /// Spending over the last hour, in budgets.
+    #[serde(with = "stored")]
     pub(crate) spent: f64,
     /// When lateness was last reported; 0 before the first report.
     pub(crate) reported_ms: u64,

@@ -1,18 +1,17 @@
 //! The pattern of a pool: fed with arrivals, asked for forecasts.
 
 use crate::{
-    Config, Days, Error, Forecast, Quality,
+    BurstAccount, BurstPhase, Config, Days, Error, Forecast, Quality,
     blend::Known,
+    burst::Bursts,
     day::{DayHours, Gate},
-    horizon::{self, DOUBT, Horizon, JUDGED_S, Spread},
+    horizon::{self, DOUBT, Horizon, JUDGED_S, Judged, LEAD_S, Spread},
     local::{Local, LocalClock, WEEK_HOURS},
     pace::Pace,
     rate::{FadingRate, Window},
     week::{Bin, Week},
 };
 
-/// Start-up times that a forecast may look ahead: a second to six hours.
-const LEAD_S: std::ops::RangeInclusive<f64> = 1.0..=21_600.0;
 /// Horizons, in leads.
 const HORIZON_LEADS: [f64; 2] = [1.0, 2.0];
 /// Longest window of one observation.
@@ -40,6 +39,7 @@ pub struct Pattern {
     pub(crate) gate: Gate,
     pub(crate) horizons: [Horizon; 2],
     pub(crate) pace: Pace,
+    pub(crate) bursts: Bursts,
     /// End of the last window seen, in milliseconds since the epoch; 0 before the first.
     pub(crate) seen_ms: u64,
     /// Recent rate for judging, and for the level at each horizon.
@@ -62,6 +62,7 @@ impl Pattern {
             gate: Gate::default(),
             horizons: HORIZON_LEADS.map(|leads| Horizon::new(30.0 * leads)),
             pace: Pace::default(),
+            bursts: Bursts::default(),
             seen_ms: 0,
             actual: FadingRate::default(),
             levels: [FadingRate::default(); 2],
@@ -143,20 +144,21 @@ impl Pattern {
         let place = self.horizon_for(lead_s);
         let horizon = &self.horizons[place];
         let known = self.known(now_ms, lead_s, place)?;
-        let ln_forecast = horizon.blend.ln_forecast(known);
+        let ln_forecast = horizon.ln_forecast(known);
         let quantile = self.quantile();
         let Spread {
             p50, p99, floor, ..
-        } = horizon.spread(quantile);
+        } = horizon.spread();
+        let at_ms = now_ms + (lead_s * 1_000.0) as u64;
         Some(Forecast {
-            at_ms: now_ms + (lead_s * 1_000.0) as u64,
+            at_ms,
             lead_s,
             median_rate: horizon::rate_at(ln_forecast, p50),
             floor_rate: horizon::rate_at(ln_forecast, floor),
             upper_rate: horizon::rate_at(ln_forecast, p99.max(p50)),
             growth: (ln_forecast - known.ln_last).exp(),
-            burst: 1.0,
-            quantile,
+            burst: self.burst(at_ms),
+            quantile: self.quantile(),
             believed: horizon.is_believed,
         })
     }
@@ -177,10 +179,30 @@ impl Pattern {
         }
     }
 
+    /// What is known of bursts at each minute of the hour.
+    #[must_use]
+    pub fn burst_phases(&self) -> Vec<BurstPhase> {
+        self.bursts.shown(self.config.burst_price)
+    }
+
+    /// What announcing bursts has cost and saved so far.
+    #[must_use]
+    pub fn burst_account(&self) -> BurstAccount {
+        BurstAccount {
+            cost: self.bursts.announced_cost,
+            avoided: self.bursts.announced_avoided,
+        }
+    }
+
+    fn burst(&self, at_ms: u64) -> f64 {
+        let minute = self.clock.at(at_ms).minute();
+        self.bursts.factor(minute, self.config.burst_price)
+    }
+
     fn quality_of(&self, horizon: &Horizon) -> Quality {
         let count = horizon.judged.max(1) as f64;
         let conformal = &horizon.conformal;
-        let [growth_share, return_share] = horizon.blend.shares();
+        let shares = horizon.shares();
         Quality {
             lead_s: horizon.lead_s,
             judged: horizon.judged,
@@ -191,8 +213,8 @@ impl Pattern {
             quantile: self.quantile(),
             coverage: conformal.coverage(),
             coverage_mean: conformal.coverage_mean(),
-            growth_share,
-            return_share,
+            growth_share: shares.growth,
+            return_share: shares.back,
             believed: horizon.is_believed,
         }
     }
@@ -223,6 +245,7 @@ impl Pattern {
         self.actual = FadingRate::default();
         self.levels = [FadingRate::default(); 2];
         self.horizons.iter_mut().for_each(Horizon::interrupt);
+        self.bursts.interrupt();
         self.seen_ms = at_ms - 1;
         true
     }
@@ -257,7 +280,10 @@ impl Pattern {
         let rate = self.actual.rate(ACTUAL_TAU_S / 2.0);
         let target = self.quantile();
         for place in 0..HORIZON_LEADS.len() {
-            self.horizons[place].judge(at_ms, rate);
+            let judged = self.horizons[place].judge(at_ms, rate, target);
+            if let Some(judged) = judged.filter(|_| place == 0) {
+                self.judge_burst(at_ms, judged);
+            }
             if self.horizons[place].is_due(at_ms) {
                 let lead_s = self.horizons[place].lead_s;
                 if let Some(known) = self.known(at_ms, lead_s, place) {
@@ -265,6 +291,12 @@ impl Pattern {
                 }
             }
         }
+    }
+
+    fn judge_burst(&mut self, at_ms: u64, judged: Judged) {
+        let minute = self.clock.at(at_ms).minute();
+        let (lead_s, price) = (self.horizons[0].lead_s, self.config.burst_price);
+        self.bursts.judge(minute, judged, lead_s, price);
     }
 
     /// What is known of a moment `lead_s` after `now_ms`.

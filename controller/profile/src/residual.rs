@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::stored;
+
 /// Buckets of the histogram.
 pub(crate) const BUCKETS: usize = 301;
 /// Width of a bucket in ln units: 2 %.
@@ -15,10 +17,13 @@ const RESCALE_ABOVE: f64 = 1e9;
 /// A fading histogram of log residuals.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Residuals {
+    #[serde(with = "stored::sparse")]
     pub(crate) buckets: Vec<f64>,
-    /// Sum of the buckets.
+    /// Sum of the buckets, which is worked out when they are loaded.
+    #[serde(skip)]
     pub(crate) total: f64,
     /// Weight of the next entry.
+    #[serde(with = "stored")]
     pub(crate) next: f64,
 }
 
@@ -43,14 +48,14 @@ impl Residuals {
         if self.next > RESCALE_ABOVE {
             let scale = 1.0 / self.next;
             self.buckets.iter_mut().for_each(|weight| *weight *= scale);
-            self.total = self.buckets.iter().sum();
             self.next = 1.0;
+            self.restore();
         }
     }
 
-    /// Entries that the histogram rests on, by their present weight.
-    pub(crate) fn weight(&self) -> f64 {
-        self.total / self.next
+    /// Works out what is not stored.
+    pub(crate) fn restore(&mut self) {
+        self.total = self.buckets.iter().sum();
     }
 
     /// The residual that a share `q` of the entries does not exceed; 0 while there are none.

@@ -69,7 +69,7 @@ impl Pattern {
         let weekly = weekly * (1.0 - near * near).sqrt();
         let Spread {
             p10, p50, p90, p99, ..
-        } = horizon.spread(0.99);
+        } = horizon.spread();
         let wider = |residual: f64, reach: f64| {
             let near = residual - p50;
             p50 + (near * near + reach * reach).sqrt() * reach.signum()
