@@ -1,5 +1,7 @@
 //! Random numbers, fast: Poisson counts by table and service times by quantile.
 
+use crate::model::{Model, ServiceShape};
+
 /// Largest mean drawn from one table; beyond it independent parts are added up, which is exact.
 const MEAN_MAX: f64 = 400.0;
 const GUIDE: usize = 64;
@@ -70,16 +72,18 @@ impl Poisson {
     }
 }
 
-/// Lognormal quantiles of `mean` and coefficient of variation `cv`: the value at the middle of each
-/// of 65,536 equally likely parts, scaled so that their mean is exact.
-pub(crate) fn lognormal(mean: f64, cv: f64) -> Vec<f64> {
-    let variance = (1.0 + cv * cv).ln();
+/// Quantiles of the service time: the value at the middle of each of 65,536 equally likely parts,
+/// scaled so that their mean is exact.
+pub(crate) fn service_quantiles(model: &Model) -> Vec<f64> {
+    let deviation = (1.0 + model.service_cv.powi(2)).ln().sqrt();
     let mut values: Vec<f64> = (0..QUANTILES)
-        .map(|part| {
-            (variance.sqrt() * normal_quantile((part as f64 + 0.5) / QUANTILES as f64)).exp()
+        .map(|part| (part as f64 + 0.5) / QUANTILES as f64)
+        .map(|p| match model.service_shape {
+            ServiceShape::Lognormal => (deviation * normal_quantile(p)).exp(),
+            ServiceShape::Exponential => -(1.0 - p).ln(),
         })
         .collect();
-    let factor = mean * QUANTILES as f64 / values.iter().sum::<f64>();
+    let factor = model.service_mean_s * QUANTILES as f64 / values.iter().sum::<f64>();
     values.iter_mut().for_each(|value| *value *= factor);
     values
 }
@@ -151,7 +155,7 @@ mod tests {
 
     #[test]
     fn service_times_have_their_mean_and_variation() {
-        let values = lognormal(0.5, 1.0);
+        let values = service_quantiles(&Model::default());
         let n = values.len() as f64;
         let mean = values.iter().sum::<f64>() / n;
         let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n;

@@ -74,7 +74,7 @@ impl Draws {
             poisson: Poisson::default(),
             arrivals: seeds.fork(),
             services: seeds.fork(),
-            durations: Durations::new(model.service_mean_s, model.service_cv, model.steps_per_s()),
+            durations: Durations::new(model),
             placement: seeds.fork(),
             launches: seeds.fork(),
         }

@@ -2,6 +2,17 @@
 
 use serde::{Deserialize, Serialize};
 
+/// How service times are distributed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ServiceShape {
+    /// Lognormal with a given coefficient of variation: few requests take very long.
+    #[default]
+    Lognormal,
+    /// Exponential, for which queueing theory has formulae; its coefficient of variation is 1.
+    Exponential,
+}
+
 /// How a pool's requests and workers behave.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Model {
@@ -9,7 +20,9 @@ pub struct Model {
     pub slots: u32,
     /// Mean seconds that a request holds a place.
     pub service_mean_s: f64,
-    /// Coefficient of variation of that time; it is lognormal.
+    /// Distribution of that time.
+    pub service_shape: ServiceShape,
+    /// Its coefficient of variation, if it is lognormal.
     pub service_cv: f64,
     /// Mean seconds from launch to ready.
     pub startup_s: f64,
@@ -30,6 +43,7 @@ impl Default for Model {
         Self {
             slots: 10,
             service_mean_s: 0.5,
+            service_shape: ServiceShape::Lognormal,
             service_cv: 1.0,
             startup_s: 30.0,
             startup_spread: 0.2,

@@ -116,7 +116,7 @@ mod tests {
         counts[4] = 900.0;
         let smooth = Smoothing::A.apply(&minutes(counts));
         assert!((smooth[4] - 900.0).abs() < 1e-9, "{smooth:?}");
-        assert!((smooth[0] - 98.75).abs() < 1e-9, "{smooth:?}");
+        assert!((smooth[0] - 99.0).abs() < 1e-9, "{smooth:?}");
         assert!(smooth[5] < 110.0, "{smooth:?}");
     }
 

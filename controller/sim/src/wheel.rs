@@ -1,7 +1,8 @@
 //! Requests in service, by the step in which they end: a wheel of counts instead of a heap of
 //! requests, so that a start costs two nanoseconds.
 
-use crate::chance::{QUANTILES, lognormal};
+use crate::chance::{QUANTILES, service_quantiles};
+use crate::model::Model;
 
 /// Longest service in steps.
 const STEPS_MAX: usize = (1 << 16) - 1;
@@ -81,11 +82,11 @@ pub(crate) struct Durations {
 }
 
 impl Durations {
-    pub(crate) fn new(mean_s: f64, cv: f64, steps_per_s: u32) -> Self {
+    pub(crate) fn new(model: &Model) -> Self {
         let mut durations = Self {
-            quantiles_s: lognormal(mean_s, cv),
+            quantiles_s: service_quantiles(model),
             steps: vec![1; QUANTILES],
-            steps_per_s: f64::from(steps_per_s),
+            steps_per_s: f64::from(model.steps_per_s()),
             factor: 0.0,
             spare: 0,
             left: 0,
@@ -158,7 +159,7 @@ mod tests {
     #[test]
     fn durations_keep_their_mean() {
         let mut random = fastrand::Rng::with_seed(3);
-        let mut durations = Durations::new(0.5, 1.0, 100);
+        let mut durations = Durations::new(&Model::default());
         let mut wheel = Wheel::new(durations.longest(1.0));
         durations.start(100_000, 0, &mut wheel, &mut random);
         let (mut count, mut steps) = (0, 0.0);
