@@ -95,8 +95,11 @@ impl Second {
         }
     }
 
-    /// Longest steps, primal and dual, that leave everything positive.
+    /// Longest steps, primal and dual, that leave everything positive; none along what is no number.
     fn longest(&self, by: &Second) -> (f64, f64) {
+        if !(by.n + by.d + by.u + by.y + by.z + by.w + by.l + by.h).is_finite() {
+            return (0.0, 0.0);
+        }
         let mut primal = ratio(self.p, by.p);
         let mut dual = ratio(self.y, by.y);
         if self.grows {
@@ -246,8 +249,7 @@ impl Program {
         self.move_towards(|s, by| s.aim(centre, by));
         let (primal, dual) = self.longest();
         let (primal, dual) = ((REACH * primal).min(1.0), (REACH * dual).min(1.0));
-        // Also false for what is no number.
-        if !(primal > STALLED || dual > STALLED) || !(primal + dual).is_finite() {
+        if primal <= STALLED && dual <= STALLED {
             return false;
         }
         for (s, by) in self.seconds.iter_mut().zip(&self.by) {

@@ -1,8 +1,10 @@
 //! Normal equations of a Newton step: a chain of symmetric 2 x 2 blocks, each coupled with the one
 //! before, factorised in one pass.
 
-/// Smallest pivot, as a share of the block's diagonal: a smaller one is rounding.
+/// Smallest pivot, as a share of the diagonal it comes from: a smaller one is rounding.
 const LEAST_PIVOT: f64 = 1e-14;
+/// Stands for a pivot that is rounding. The value that belongs to it keeps still for a step.
+const IMMOVABLE: f64 = 1e128;
 
 /// Weights of a second.
 #[derive(Clone, Copy, Default)]
@@ -40,16 +42,23 @@ impl Block {
         )
     }
 
-    /// Inverts the pivot `[[nn, nd], [nd, dd]]`, which is positive but for rounding.
-    fn invert(&mut self, nn: f64, nd: f64, dd: f64) {
-        let first = nn.max(f64::MIN_POSITIVE);
+    /// Inverts the pivot `[[nn, nd], [nd, dd]]`, which is positive but for rounding, of a block with
+    /// the diagonal `whole`.
+    fn invert(&mut self, nn: f64, nd: f64, dd: f64, whole: (f64, f64)) {
+        let first = clamped(nn, whole.0);
         let share = nd / first;
-        let second = (dd - share * nd)
-            .max(LEAST_PIVOT * dd.abs())
-            .max(f64::MIN_POSITIVE);
+        let second = clamped(dd - share * nd, whole.1);
         self.inverse_dd = 1.0 / second;
         self.inverse_nd = -share / second;
         self.inverse_nn = 1.0 / first + share * share / second;
+    }
+}
+
+fn clamped(pivot: f64, whole: f64) -> f64 {
+    if pivot > LEAST_PIVOT * whole {
+        pivot
+    } else {
+        IMMOVABLE
     }
 }
 
@@ -84,13 +93,14 @@ impl Chain {
             let (nn, nd) = before.times_inverse(block.nn, block.nd);
             let (dn, dd) = before.times_inverse(0.0, block.dd);
             let whole_nn = node.serve + node.grow + next.grow;
-            let pivot_nn = (whole_nn - nn * block.nn - nd * block.nd).max(LEAST_PIVOT * whole_nn);
+            let pivot_nn = whole_nn - nn * block.nn - nd * block.nd;
             if node.room {
                 let pivot_nd = -node.serve - dn * block.nn - dd * block.nd;
                 let whole_dd = node.serve + next.serve + node.defer;
-                block.invert(pivot_nn, pivot_nd, whole_dd - dd * block.dd);
+                let pivot_dd = whole_dd - dd * block.dd;
+                block.invert(pivot_nn, pivot_nd, pivot_dd, (whole_nn, whole_dd));
             } else {
-                block.invert(pivot_nn, 0.0, 1.0);
+                block.invert(pivot_nn, 0.0, 1.0, (whole_nn, 1.0));
             }
             before = *block;
             room_before = node.room;
