@@ -1,6 +1,7 @@
 //! Autoscalers on recorded traces: the very `decide` that runs live, its rivals, and the cheapest
 //! fleet that somebody who knew the future could have run.
 
+pub mod baselines;
 pub mod bound;
 mod chance;
 pub mod engine;
