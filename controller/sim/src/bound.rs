@@ -24,19 +24,21 @@
 //! bound whatever the solver did: weak duality needs no convergence, and prices cut down in one
 //! place cost tightness, never truth. The distance to a plan that can be run is reported with it.
 //!
+//! It holds for single requests as for a fluid, if the work of a second is what the requests would
+//! hold of it were each served on arrival. One that starts up to a second late holds every part of
+//! its slot time up to a second later, so what is served up to any second lies between the two sums
+//! above.
+//!
 //! The bound is one for zero late. It is more generous than reality in what it permits: fractions of
 //! workers, a first fleet for nothing, work of the last second served after the end, no failed
 //! launches. It takes every start to last `D`; where the start-up time varies, pass its mean.
 
 mod interior;
-mod offered;
 
 #[cfg(test)]
 mod tests;
 
 use thiserror::Error;
-
-pub use offered::OfferedWork;
 
 /// Longest start-up time that is solved for, in seconds: a week.
 const MAX_BOOT_S: f64 = 7.0 * 86_400.0;
@@ -96,8 +98,8 @@ impl Bound {
 
 /// Least worker-seconds that serve `work` with nobody waiting longer than into the next second.
 ///
-/// `work` is what arrives in each second, in worker-seconds (slot-seconds over slots per worker; see
-/// [`OfferedWork`]); `boot_s` is the seconds that a worker is paid for before it serves. Blocks of
+/// `work` is what arrives in each second, in worker-seconds (slot-seconds over slots per worker);
+/// `boot_s` is the seconds that a worker is paid for before it serves. Blocks of
 /// `block_s` seconds are solved by themselves, each with a free first fleet; longer blocks are
 /// tighter and take longer. An hour loses well under 1 % while `boot_s` is two minutes or less.
 ///

@@ -246,17 +246,3 @@ fn bad_input_is_told_apart() {
     ));
     assert_eq!(lower_bound(&[1.0], 30.0, 0), Err(BoundError::Block));
 }
-
-#[test]
-fn requests_bring_work_while_they_hold_a_slot() {
-    let mut offered = OfferedWork::new(4);
-    offered.add(0.25, 0.5);
-    offered.add(0.5, 2.0);
-    offered.add(3.5, 9.0);
-    offered.add(-1.0, 1.5);
-    offered.add(7.0, 1.0);
-    offered.add(1.0, f64::NAN);
-    let work = offered.per_second(2);
-    assert_eq!(work, [(0.5 + 0.5 + 0.5) / 2.0, 0.5, 0.25, 0.25]);
-    assert_eq!(offered.per_second(0)[1], 1.0);
-}
