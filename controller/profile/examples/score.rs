@@ -85,7 +85,7 @@ fn options() -> Result<Options, Box<dyn Error>> {
     };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
-        let mut value = || words.next().ok_or(format!("{word} needs a value"));
+        let mut value = || words.next().ok_or_else(|| format!("{word} needs a value"));
         match word.as_str() {
             "--start" => {
                 let start: Timestamp = value()?.parse()?;
@@ -107,8 +107,9 @@ fn print_bursts(pattern: &Pattern, requests: f64) {
     let proven: Vec<_> = proven
         .map(|phase| {
             format!(
-                ":{:02} x{:.1} {:.0}%",
-                phase.minute,
+                "{}:{:02} x{:.1} {:.0}%",
+                phase.minute / 60,
+                phase.minute % 60,
                 phase.factor,
                 phase.share * 100.0
             )

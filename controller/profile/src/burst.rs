@@ -1,4 +1,5 @@
-//! Bursts that recur at the same minute of the hour, as timers and batch jobs make them.
+//! Bursts that recur at the same minute of every hour or every other hour, as timers and batch jobs
+//! make them.
 //!
 //! Expecting every minute's bursts costs more than it saves on most traffic. So for each minute an
 //! account is kept of what expecting its burst would have cost and saved, whether or not anybody
@@ -8,13 +9,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::{BurstPhase, horizon::Judged, stored};
 
-/// Minutes of an hour.
-pub(crate) const PHASES: usize = 60;
+/// Minutes of the cycle: two hours.
+pub(crate) const PHASES: usize = 120;
 /// Length of a phase.
 const PHASE_S: f64 = 60.0;
 /// Excess over the median forecast that is called a burst: a factor of 1.4, in ln units.
 const LN_BURST: f64 = 0.34;
-/// Half-life of the accounts, in visits: a day.
+/// Half-life of the accounts, in visits: two days.
 const HALF_LIFE_VISITS: f64 = 24.0;
 /// Visits before an account is believed.
 const PROOF_VISITS: f64 = 10.0;
@@ -25,7 +26,7 @@ const CREDIT: f64 = 1.25;
 /// Largest burst that is announced: a factor of 7, in ln units.
 const LN_SIZE_MAX: f64 = 2.0;
 
-/// The account of one minute of the hour. Cost and gain are fading means per visit, in requests.
+/// The account of one minute of the cycle. Cost and gain are fading means per visit, in requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Phase {
     #[serde(with = "stored")]
@@ -68,7 +69,7 @@ struct Visit {
     served: f64,
 }
 
-/// The memory of the minutes of the hour.
+/// The memory of the minutes of the cycle.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Bursts {
     pub(crate) phases: Vec<Phase>,
@@ -99,9 +100,15 @@ impl Default for Bursts {
     }
 }
 
+/// Minute of the cycle, by the UTC clock: timers do not change their step in summer.
+fn phase_at(at_ms: u64) -> usize {
+    (at_ms / 60_000) as usize % PHASES
+}
+
 impl Bursts {
-    /// Takes in a judged forecast for a moment of a minute; the account of a minute is written when the next one begins.
-    pub(crate) fn judge(&mut self, minute: usize, moment: Judged, lead_s: f64, price: f64) {
+    /// Takes in a judged forecast; the account of a minute is written when the next one begins.
+    pub(crate) fn judge(&mut self, at_ms: u64, moment: Judged, lead_s: f64, price: f64) {
+        let minute = phase_at(at_ms);
         if minute != self.visit.phase && self.visit.samples > 0.0 {
             self.close(lead_s, price);
         }
@@ -151,9 +158,9 @@ impl Bursts {
         self.visit = Visit::default();
     }
 
-    /// Factor by which a burst at this minute is expected to exceed the median; 1 unless proven.
-    pub(crate) fn factor(&self, minute: usize, price: f64) -> f64 {
-        let phase = &self.phases[minute];
+    /// Factor by which a burst at this time is expected to exceed the median; 1 unless proven.
+    pub(crate) fn factor(&self, at_ms: u64, price: f64) -> f64 {
+        let phase = &self.phases[phase_at(at_ms)];
         if phase.is_proven(price) {
             phase.factor()
         } else {

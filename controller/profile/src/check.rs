@@ -70,9 +70,8 @@ impl Check for Gate {
             );
             return Err(Error::corrupt(format!("{path}.aside"), why));
         }
-        let days = self.aside.iter().enumerate();
-        days.map(|(place, day)| day.check(&format!("{path}.aside[{place}]")))
-            .collect()
+        let mut days = self.aside.iter().enumerate();
+        days.try_for_each(|(place, day)| day.check(&format!("{path}.aside[{place}]")))
     }
 }
 
@@ -105,12 +104,10 @@ impl Check for Residuals {
             return Err(Error::corrupt(format!("{path}.buckets"), why));
         }
         within(format!("{path}.next"), self.next, 1e-3, LARGEST)?;
-        let buckets = self.buckets.iter().enumerate();
-        buckets
-            .map(|(place, weight)| {
-                within(format!("{path}.buckets[{place}]"), *weight, 0.0, LARGEST)
-            })
-            .collect()
+        let mut buckets = self.buckets.iter().enumerate();
+        buckets.try_for_each(|(place, weight)| {
+            within(format!("{path}.buckets[{place}]"), *weight, 0.0, LARGEST)
+        })
     }
 }
 
@@ -165,7 +162,7 @@ impl Check for Pace {
 impl Check for Bursts {
     fn check(&self, path: &str) -> Result<(), Error> {
         if self.phases.len() != PHASES {
-            let why = format!("{} phases, but an hour has {PHASES}", self.phases.len());
+            let why = format!("{} phases, but there are {PHASES}", self.phases.len());
             return Err(Error::corrupt(format!("{path}.phases"), why));
         }
         for (minute, phase) in self.phases.iter().enumerate() {

@@ -11,35 +11,36 @@ pub(crate) const HOUR_POINTS: usize = 12;
 /// Points of a week, every five minutes.
 pub(crate) const WEEK_POINTS: usize = WEEK_HOURS * HOUR_POINTS;
 
-/// Rate at every fifth minute of the week, as natural logarithm.
+/// Rate in the middle of every five minutes of the week.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Curve {
-    ln_rates: Vec<f32>,
+    rates: Vec<f32>,
 }
 
 impl Curve {
     /// A curve through hourly mean rates; `least` is the smallest rate it may take.
     pub(crate) fn through(hours: &[f64; WEEK_HOURS], least: f64) -> Self {
         let edges = edges(hours);
-        let mut ln_rates = Vec::with_capacity(WEEK_POINTS);
+        let mut rates = Vec::with_capacity(WEEK_POINTS);
         for hour in 0..WEEK_HOURS {
             let (mean, left, right) = (hours[hour], edges[hour], edges[(hour + 1) % WEEK_HOURS]);
             let (left, right) = limited(mean, left, right);
             for point in 0..HOUR_POINTS {
-                let x = point as f64 / HOUR_POINTS as f64;
+                let x = (point as f64 + 0.5) / HOUR_POINTS as f64;
                 let rate = parabola(mean, left, right, x);
-                ln_rates.push(rate.max(least).ln() as f32);
+                rates.push(rate.max(least) as f32);
             }
         }
-        Self { ln_rates }
+        Self { rates }
     }
 
     /// Logarithm of the rate at a place of the week, in hours since Monday's midnight.
     pub(crate) fn ln_rate(&self, hour_of_week: f64) -> f64 {
         let place = hour_of_week.clamp(0.0, WEEK_HOURS as f64) * HOUR_POINTS as f64;
+        let place = place + WEEK_POINTS as f64 - 0.5;
         let point = place as usize;
-        let [here, next] = [point, point + 1].map(|p| f64::from(self.ln_rates[p % WEEK_POINTS]));
-        here + (next - here) * (place - point as f64)
+        let [here, next] = [point, point + 1].map(|p| f64::from(self.rates[p % WEEK_POINTS]));
+        (here + (next - here) * (place - point as f64)).ln()
     }
 }
 

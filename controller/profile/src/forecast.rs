@@ -18,7 +18,7 @@ pub struct Forecast {
     /// Factor by which the rate is expected to change within the lead, as far as traffic was seen to
     /// follow the pattern: 1 says that it will stay.
     pub growth: f64,
-    /// Factor by which a burst is expected to exceed the median at this minute of the hour. 1 unless
+    /// Factor by which a burst is expected to exceed the median at that minute. 1 unless
     /// meeting bursts there has proven worth its cost.
     pub burst: f64,
     /// Quantile of the floor, as the error budget calls for.
@@ -89,12 +89,12 @@ pub struct OutlookPoint {
     pub p99_rate: f64,
 }
 
-/// What is known of bursts at one minute of the local hour.
+/// What is known of bursts at one minute of a cycle of two hours.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BurstPhase {
-    /// Minute of the hour, 0 to 59.
+    /// Minute since the last even hour, UTC, 0 to 119.
     pub minute: u8,
-    /// Hours in which this minute was judged.
+    /// Times that this minute was judged.
     pub visits: u64,
     /// Share of them with a burst, older ones counting less.
     pub share: f64,

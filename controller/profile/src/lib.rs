@@ -40,6 +40,9 @@ mod shown;
 mod stored;
 mod week;
 
+#[cfg(test)]
+mod tests;
+
 pub use config::{CALENDAR_ENTRIES_MAX, Config, DayKind};
 pub use document::Document;
 pub use error::Error;

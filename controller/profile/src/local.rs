@@ -44,11 +44,6 @@ impl Local {
         ((self.second / 3_600.0) as usize).min(DAY_HOURS - 1)
     }
 
-    /// Minute of the hour, 0 to 59.
-    pub(crate) fn minute(&self) -> usize {
-        (self.second % 3_600.0 / 60.0) as usize % 60
-    }
-
     /// Hours since Monday's midnight, 0 to just under 168.
     pub(crate) fn hour_of_week(&self) -> f64 {
         (self.weekday * DAY_HOURS) as f64 + self.second / 3_600.0

@@ -145,7 +145,6 @@ impl Pattern {
         let horizon = &self.horizons[place];
         let known = self.known(now_ms, lead_s, place)?;
         let ln_forecast = horizon.ln_forecast(known);
-        let quantile = self.quantile();
         let Spread {
             p50, p99, floor, ..
         } = horizon.spread();
@@ -179,7 +178,7 @@ impl Pattern {
         }
     }
 
-    /// What is known of bursts at each minute of the hour.
+    /// What is known of bursts at each minute of a cycle of two hours.
     #[must_use]
     pub fn burst_phases(&self) -> Vec<BurstPhase> {
         self.bursts.shown(self.config.burst_price)
@@ -195,8 +194,7 @@ impl Pattern {
     }
 
     fn burst(&self, at_ms: u64) -> f64 {
-        let minute = self.clock.at(at_ms).minute();
-        self.bursts.factor(minute, self.config.burst_price)
+        self.bursts.factor(at_ms, self.config.burst_price)
     }
 
     fn quality_of(&self, horizon: &Horizon) -> Quality {
@@ -294,9 +292,8 @@ impl Pattern {
     }
 
     fn judge_burst(&mut self, at_ms: u64, judged: Judged) {
-        let minute = self.clock.at(at_ms).minute();
         let (lead_s, price) = (self.horizons[0].lead_s, self.config.burst_price);
-        self.bursts.judge(minute, judged, lead_s, price);
+        self.bursts.judge(at_ms, judged, lead_s, price);
     }
 
     /// What is known of a moment `lead_s` after `now_ms`.

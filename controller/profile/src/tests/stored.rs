@@ -1,0 +1,120 @@
+use super::*;
+use crate::{Document, Error};
+
+fn json(pattern: &Pattern) -> String {
+    serde_json::to_string(&pattern.export()).expect("a document can be written")
+}
+
+fn load(text: &str) -> Result<Pattern, Error> {
+    let document: Document = serde_json::from_str(text).expect("a document");
+    Pattern::import(document)
+}
+
+#[test]
+fn a_loaded_pattern_is_the_stored_one() {
+    let mut pattern = trained(16);
+    pattern.budget(MONDAY_MS + 16 * DAY_MS, 0.004);
+    let text = json(&pattern);
+    let mut loaded = load(&text).expect("it is sound");
+    assert_eq!(json(&loaded), text);
+    assert!(text.len() < 100_000, "{} bytes", text.len());
+    // It goes on as if nothing had happened.
+    let begin = MONDAY_MS + 16 * DAY_MS;
+    for pattern in [&mut pattern, &mut loaded] {
+        feed(pattern, begin..begin + 30 * HOUR_MS, |at_ms| {
+            office(hour_of_week(at_ms))
+        });
+    }
+    let now_ms = begin + 30 * HOUR_MS;
+    let [stayed, came_back] =
+        [&pattern, &loaded].map(|pattern| pattern.peek(now_ms, 600.0).expect("it is known"));
+    assert!((stayed.median_rate / came_back.median_rate).ln().abs() < 0.01);
+    assert!((stayed.floor_rate / came_back.floor_rate).ln().abs() < 0.03);
+    assert_eq!(stayed.believed, came_back.believed);
+}
+
+#[test]
+fn a_new_pattern_can_be_stored_too() {
+    let text = json(&pattern());
+    assert_eq!(json(&load(&text).expect("it is sound")), text);
+}
+
+#[test]
+fn version_1_loads() {
+    let week: Vec<_> = (0..168)
+        .map(|hour| {
+            format!(
+                r#"{{"rate":{},"weight":2.0}}"#,
+                office(f64::from(hour) + 0.5)
+            )
+        })
+        .collect();
+    let text = format!(
+        r#"{{"version":1,"config":{{"zone":"Europe/Berlin"}},"week":[{}]}}"#,
+        week.join(",")
+    );
+    let pattern = load(&text).expect("version 1 can be read");
+    let forecast = pattern
+        .peek(MONDAY_MS + 6 * HOUR_MS, 1_800.0)
+        .expect("a week is known");
+    assert!(!forecast.believed, "nothing was proven yet");
+    assert!(json(&pattern).contains(r#""version":2"#));
+}
+
+#[test]
+fn a_newer_version_is_refused() {
+    let text = json(&pattern()).replacen(r#""version":2"#, r#""version":9"#, 1);
+    let said = load(&text)
+        .map(|_| ())
+        .expect_err("it is newer")
+        .to_string();
+    assert!(
+        said.contains("version 9") && said.contains("1 to 2"),
+        "{said}"
+    );
+}
+
+#[test]
+fn corruption_is_named() {
+    let text = json(&trained(9));
+    let mut whole: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let cases = [
+        ("/week/17/weight", "-1.0", "week[17].weight"),
+        ("/week/3/rate", "-2.0", "week[3].rate"),
+        ("/week", "[]", "week"),
+        ("/state/today/seconds/4", "-1.0", "state.today.seconds[4]"),
+        ("/state/today/weekday", "9", "state.today.weekday"),
+        (
+            "/state/horizons/1/lead_s",
+            "0.0",
+            "state.horizons[1].lead_s",
+        ),
+        (
+            "/state/horizons/0/profile/residuals/next",
+            "0.0",
+            "state.horizons[0].profile.residuals.next",
+        ),
+        (
+            "/state/horizons/0/conformal/held",
+            "99999999",
+            "state.horizons[0].conformal.held",
+        ),
+        ("/state/pace/nines", "70.0", "state.pace.nines"),
+        ("/state/bursts/phases", "[]", "state.bursts.phases"),
+        ("/config/half_life_days", "0.0", "half_life_days"),
+        ("/config/zone", "\"Mars/Olympus\"", "Mars/Olympus"),
+    ];
+    for (pointer, planted, named) in cases {
+        let field = whole
+            .pointer_mut(pointer)
+            .unwrap_or_else(|| panic!("no {pointer}"));
+        let sound = std::mem::replace(field, serde_json::from_str(planted).expect("JSON"));
+        let said = load(&whole.to_string())
+            .map(|_| ())
+            .expect_err(pointer)
+            .to_string();
+        assert!(said.contains(named), "{pointer}: {said}");
+        *whole.pointer_mut(pointer).expect("as before") = sound;
+    }
+    load(&whole.to_string()).expect("it is sound again");
+}
