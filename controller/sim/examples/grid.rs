@@ -4,6 +4,7 @@
 //! ```text
 //! cargo run --release -p tidepool-sim --example grid -- dir=TRACES [trace=nasa,taxi] [boot=10,30,120]
 //!     [size=20,200] [smoothing=b] [days=7] [train=7] [seed=1] [threads=2] [rule=tidepool|threshold]
+//!     [profile=on|off] [zone=UTC] [start_ms=0]
 //!     [bounds=DIR|off]   where the clairvoyant bound of a cell is kept once computed
 //!     [error_deviations=4 ...] ['json={"free_slot_factor":5}'] [bounds.cooldown_s=60]
 //! ```
@@ -20,7 +21,9 @@ use std::time::Instant;
 
 use serde_json::{Map, Value};
 use tidepool_policy::{Policy, Rule};
+use tidepool_profile::{Config, Pattern};
 use tidepool_sim::engine::simulate;
+use tidepool_sim::foresight::Learned;
 use tidepool_sim::live::LiveScaler;
 use tidepool_sim::model::Model;
 use tidepool_sim::offered::clairvoyant;
@@ -35,6 +38,8 @@ type Fault = Box<dyn std::error::Error>;
 const LATE_PCT_MAX: f64 = 0.1;
 
 struct Plan {
+    profile: Option<Config>,
+    start_ms: u64,
     /// Where bounds are kept; nothing to do without them.
     bounds: Option<PathBuf>,
     traces: Vec<(String, Trace)>,
@@ -176,7 +181,13 @@ fn plan() -> Result<Plan, Fault> {
     }
     // The longest first, so that no core idles at the end.
     cells.sort_by(|a, b| b.size.total_cmp(&a.size));
+    let zone = arguments.take("zone", "UTC");
+    let profile = (arguments.take("profile", "on") == "on").then(|| Config::in_zone(&zone));
+    profile.clone().map(Pattern::new).transpose()?;
+    let start_ms = arguments.list("start_ms", "0")?[0];
     Ok(Plan {
+        profile,
+        start_ms,
         bounds,
         traces,
         cells,
@@ -201,19 +212,18 @@ impl Plan {
             mean_workers: cell.size,
             slots: model.slots,
             service_mean_s: model.service_mean_s,
-            start_ms: 0,
+            start_ms: self.start_ms,
         };
         let load = Workload::of(trace, &cut);
         let model = model.sized_for(load.peak());
         let mut policy = self.policy.clone();
         (policy.bounds.min, policy.bounds.max) = (model.workers_min, model.workers_max);
-        let outcome = simulate(
-            &model,
-            &load,
-            &mut LiveScaler::of(policy),
-            cell.seed,
-            &mut (),
-        );
+        let mut scaler = LiveScaler::of(policy);
+        // A zone was checked when the plan was made.
+        if let Some(Ok(pattern)) = self.profile.clone().map(Pattern::new) {
+            scaler = scaler.with_foresight(Box::new(Learned::new(pattern)));
+        }
+        let outcome = simulate(&model, &load, &mut scaler, cell.seed, &mut ());
         let bound_s = self
             .bounds
             .as_ref()

@@ -4,12 +4,15 @@
 pub mod baselines;
 pub mod bound;
 mod chance;
+pub mod contest;
 pub mod engine;
 mod fleet;
+pub mod foresight;
 pub mod live;
 pub mod model;
 pub mod offered;
 pub mod outcome;
+pub mod record;
 pub mod scaler;
 pub mod smooth;
 pub mod trace;

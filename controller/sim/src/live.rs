@@ -2,7 +2,7 @@
 
 use tidepool_policy::{Decision, Memory, Observation, Policy, ProfileForecast, Rule, decide};
 
-use crate::scaler::{Autoscaler, Seen};
+use crate::scaler::{Autoscaler, Insight, Seen};
 
 /// A learned pattern of the load. Fed every second, asked every second.
 pub trait Foresight {
@@ -93,5 +93,20 @@ impl Autoscaler for LiveScaler {
         self.memory = memory;
         self.decision = Some(decision);
         target
+    }
+    fn insight(&self) -> Option<Insight> {
+        let decision = self.decision.as_ref()?;
+        let forecast = decision.forecast;
+        Some(Insight {
+            need: decision.needs.largest().map(|(_, need)| need),
+            rate_p50: forecast.map(|forecast| forecast.p50),
+            rate_p99: forecast.map(|forecast| forecast.p99),
+            ahead_s: forecast.map_or(0.0, |forecast| forecast.at_ms as f64 / 1e3),
+            sentence: if decision.is_change() {
+                decision.sentence()
+            } else {
+                String::new()
+            },
+        })
     }
 }

@@ -11,7 +11,8 @@ const BLOCK_S_MIN: f64 = 3_600.0;
 /// Start-up times in a block of the bound.
 const BOOTS_PER_BLOCK: f64 = 60.0;
 
-/// Worker-seconds that begin or go on in each scored second if every request starts on arrival.
+/// Worker-seconds that begin or go on in each second, training included, if every request starts on
+/// arrival.
 ///
 /// Arrivals and service times are those that [`crate::engine::simulate`] draws for the same seed:
 /// requests start in the order in which they come, so each has the same service time in both.
@@ -22,8 +23,8 @@ pub fn offered_work(model: &Model, load: &Workload, seed: u64) -> Vec<f64> {
     let steps = u64::from(model.steps_per_s());
     let per_worker = f64::from(model.slots) * steps as f64;
     let (mut now, mut busy) = (0, 0_u64);
-    let mut work = Vec::with_capacity(load.scored_s());
-    for (second, rate) in load.rates.iter().enumerate() {
+    let mut work = Vec::with_capacity(load.rates.len());
+    for rate in &load.rates {
         draws.poisson.set(f64::from(*rate) / steps as f64);
         let mut held = 0;
         for _ in 0..steps {
@@ -36,9 +37,7 @@ pub fn offered_work(model: &Model, load: &Workload, seed: u64) -> Vec<f64> {
             held += busy;
             now += 1;
         }
-        if second >= load.score_from_s {
-            work.push(held as f64 / per_worker);
-        }
+        work.push(held as f64 / per_worker);
     }
     work
 }
@@ -48,7 +47,14 @@ pub fn offered_work(model: &Model, load: &Workload, seed: u64) -> Vec<f64> {
 /// # Errors
 /// When the start-up time is beyond what is solved for.
 pub fn clairvoyant(model: &Model, load: &Workload, seed: u64) -> Result<Bound, BoundError> {
-    let work = offered_work(model, load, seed);
+    bound_of(model, &offered_work(model, load, seed)[load.score_from_s..])
+}
+
+/// The bound for what [`offered_work`] told of the scored part.
+///
+/// # Errors
+/// When the start-up time is beyond what is solved for.
+pub fn bound_of(model: &Model, scored_work: &[f64]) -> Result<Bound, BoundError> {
     let block_s = (BOOTS_PER_BLOCK * model.startup_s).max(BLOCK_S_MIN);
-    lower_bound(&work, model.startup_s, block_s as usize)
+    lower_bound(scored_work, model.startup_s, block_s as usize)
 }

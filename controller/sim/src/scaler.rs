@@ -29,4 +29,23 @@ pub trait Autoscaler {
     /// Workers that it wants to serve or start from now on. The simulation keeps it within its own
     /// bounds.
     fn target(&mut self, seen: &Seen) -> u32;
+    /// What it thought at its last decision, for charts; nothing for those that do not tell.
+    fn insight(&self) -> Option<Insight> {
+        None
+    }
+}
+
+/// Thoughts behind a decision.
+#[derive(Clone, Debug, Default)]
+pub struct Insight {
+    /// Workers needed, before bounds and patience.
+    pub need: Option<f64>,
+    /// Median of the forecast rate in requests per second.
+    pub rate_p50: Option<f64>,
+    /// 99th percentile of that forecast.
+    pub rate_p99: Option<f64>,
+    /// Seconds that the forecast reaches ahead.
+    pub ahead_s: f64,
+    /// Why the target moved; empty if it did not.
+    pub sentence: String,
 }

@@ -1,0 +1,37 @@
+//! The learned hourly pattern, fed as it is live.
+
+use tidepool_policy::ProfileForecast;
+use tidepool_profile::Pattern;
+
+use crate::live::Foresight;
+
+/// A pattern that learns while the simulation runs.
+pub struct Learned(Pattern);
+
+impl Learned {
+    /// Goes on with `pattern`.
+    #[must_use]
+    pub fn new(pattern: Pattern) -> Self {
+        Self(pattern)
+    }
+}
+
+impl Foresight for Learned {
+    fn learn(&mut self, now_ms: u64, arrivals: Option<f64>) {
+        // A second without a report is unknown, not idle.
+        if let Some(arrivals) = arrivals {
+            self.0.observe(now_ms, 1.0, arrivals);
+        }
+    }
+
+    fn expect(&mut self, now_ms: u64, lead_s: f64) -> Option<ProfileForecast> {
+        let forecast = self.0.forecast(now_ms, lead_s.max(1.0))?;
+        forecast.believed.then_some(ProfileForecast {
+            median_rate: forecast.median_rate,
+            floor_rate: forecast
+                .floor_rate
+                .max(forecast.median_rate * forecast.burst),
+            growth: forecast.growth,
+        })
+    }
+}
