@@ -7,7 +7,8 @@ use tidepool_profile::{Config, Pattern};
 
 use crate::baselines::{self, NoSuchRival, Surroundings};
 use crate::bound::{Bound, BoundError};
-use crate::engine::simulate;
+use crate::conditions::Conditions;
+use crate::engine::simulate_under;
 use crate::foresight::Learned;
 use crate::live::LiveScaler;
 use crate::model::Model;
@@ -38,6 +39,8 @@ pub struct Case {
     pub load: Workload,
     /// How the default rule learns hourly patterns; without it, it does not.
     pub profile: Option<Config>,
+    /// What goes wrong.
+    pub conditions: Conditions,
 }
 
 /// What one seed brings, whoever scales.
@@ -69,6 +72,17 @@ pub enum NoContender {
 }
 
 impl Case {
+    /// A case in which nothing goes wrong.
+    #[must_use]
+    pub fn new(model: Model, load: Workload, profile: Option<Config>) -> Self {
+        Self {
+            model,
+            load,
+            profile,
+            conditions: Conditions::default(),
+        }
+    }
+
     /// Draws the requests of a seed and bounds what they cost.
     ///
     /// # Errors
@@ -139,9 +153,10 @@ impl Case {
             return Ok(Score::of_bound(&prepared.bound));
         }
         let mut scaler = self.contender(name, prepared)?;
-        let outcome = simulate(
+        let outcome = simulate_under(
             &self.model,
             &self.load,
+            &self.conditions,
             scaler.as_mut(),
             prepared.seed,
             watch,

@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use tidepool_policy::{Backlog, WorkSample};
 
 use crate::chance::Poisson;
+use crate::conditions::Conditions;
 use crate::fleet::Fleet;
 use crate::model::Model;
 use crate::outcome::{Outcome, Second, Tally, Watch};
@@ -27,15 +28,35 @@ pub fn simulate(
     seed: u64,
     watch: &mut dyn Watch,
 ) -> Outcome {
-    let mut engine = Engine::new(model, load, seed);
+    simulate_under(model, load, &Conditions::default(), scaler, seed, watch)
+}
+
+/// As [`simulate`], with things going wrong.
+pub fn simulate_under(
+    model: &Model,
+    load: &Workload,
+    conditions: &Conditions,
+    scaler: &mut dyn Autoscaler,
+    seed: u64,
+    watch: &mut dyn Watch,
+) -> Outcome {
+    let mut engine = Engine::new(model, load, seed, conditions.service_factor_max());
     for (second, rate) in load.rates.iter().enumerate() {
         let second = second as u64;
         engine
             .draws
             .poisson
             .set(f64::from(*rate) / engine.steps as f64);
+        engine
+            .draws
+            .durations
+            .stretch(conditions.service_factor(second));
+        if conditions.crashes(second) {
+            engine.crash();
+        }
         engine.run_second();
-        let seen = engine.see(second, load.start_ms + second.saturating_add(1) * 1_000);
+        engine.window.failing = conditions.failing(second);
+        let mut seen = engine.see(second, load.start_ms + second.saturating_add(1) * 1_000);
         let target = scaler
             .target(&seen)
             .clamp(model.workers_min, model.workers_max);
@@ -54,6 +75,8 @@ struct Window {
     ended: u64,
     ended_steps: u64,
     busy_steps: u64,
+    /// Share of the answers that are failures.
+    failing: f64,
 }
 
 /// What chance brings, in streams of their own: the same seed gives the same arrivals and, request
@@ -103,9 +126,9 @@ struct Engine {
 }
 
 impl Engine {
-    fn new(model: &Model, load: &Workload, seed: u64) -> Self {
+    fn new(model: &Model, load: &Workload, seed: u64, factor_max: f64) -> Self {
         let draws = Draws::new(model, seed);
-        let longest = draws.durations.longest(1.0);
+        let longest = draws.durations.longest(factor_max);
         let launches = draws.launches.clone();
         // Enough for the first minute, so that a trace without training begins fairly.
         let first = load
@@ -241,6 +264,7 @@ impl Engine {
                 window_s: 1.0,
                 arrivals: window.arrivals as f64,
                 completed: window.ended as f64,
+                failed: window.ended as f64 * window.failing,
                 released: window.ended as f64,
                 busy_slot_s: window.busy_steps as f64 / steps,
                 wait_p95_s: self.tally.take_wait_p95_s(),
@@ -279,28 +303,44 @@ impl Engine {
 
     /// Retires one ready worker: its requests run on, and it takes nothing new.
     fn retire(&mut self) {
-        let mut places = self.fleet.places();
-        let slots = places / self.fleet.ready.max(1);
-        self.fleet.ready -= 1;
         let mut last = self.now;
-        for _ in 0..slots {
-            let taken = self.draws.placement.u32(..places) < self.busy;
-            places -= 1;
-            if !taken {
-                continue;
-            }
-            let nth = self.draws.placement.u32(..self.busy);
-            // The step that is about to run counts, too.
-            let Some((ends, duration)) = self.wheel.take_nth(self.now - 1, nth) else {
-                continue;
-            };
-            self.busy -= 1;
+        for (ends, duration) in self.take_worker() {
             self.draining.add(ends, duration);
             self.draining_busy += 1;
             last = last.max(ends);
         }
         self.leaving.add(last, 0);
         self.leaving_count += 1;
+    }
+
+    /// A worker dies; the requests that it had end as failures.
+    fn crash(&mut self) {
+        if self.fleet.ready > 0 {
+            let lost = self.take_worker().len();
+            self.window.ended += lost as u64;
+        }
+    }
+
+    /// Takes a ready worker away, with the ends and durations of what runs on it.
+    fn take_worker(&mut self) -> Vec<(u64, u32)> {
+        let mut places = self.fleet.places();
+        let slots = places / self.fleet.ready.max(1);
+        self.fleet.ready -= 1;
+        let mut taken = Vec::new();
+        for _ in 0..slots {
+            let in_use = self.draws.placement.u32(..places) < self.busy;
+            places -= 1;
+            if !in_use {
+                continue;
+            }
+            let nth = self.draws.placement.u32(..self.busy);
+            // The step that is about to run counts, too.
+            if let Some(request) = self.wheel.take_nth(self.now.saturating_sub(1), nth) {
+                self.busy -= 1;
+                taken.push(request);
+            }
+        }
+        taken
     }
 
     fn view(&self, second: u64, rate: f64, target: u32) -> Second {

@@ -125,11 +125,6 @@ impl Fleet {
     pub(crate) fn startup_p95_s(&self) -> Option<f64> {
         self.startups.p95_s
     }
-
-    /// Sets what launches take from now on.
-    pub(crate) fn set_startup_s(&mut self, startup_s: f64) {
-        self.startup_s = startup_s;
-    }
 }
 
 /// The newest start-up times.

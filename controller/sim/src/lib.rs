@@ -4,6 +4,7 @@
 pub mod baselines;
 pub mod bound;
 mod chance;
+pub mod conditions;
 pub mod contest;
 pub mod engine;
 mod fleet;
@@ -12,8 +13,10 @@ pub mod live;
 pub mod model;
 pub mod offered;
 pub mod outcome;
+pub mod parallel;
 pub mod record;
 pub mod scaler;
+pub mod scenario;
 pub mod smooth;
 pub mod trace;
 mod wheel;
