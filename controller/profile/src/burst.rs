@@ -3,7 +3,9 @@
 //!
 //! Expecting every minute's bursts costs more than it saves on most traffic. So for each minute an
 //! account is kept of what expecting its burst would have cost and saved, whether or not anybody
-//! acted on it, and a burst is announced only where the account is well in credit.
+//! acted on it, and a burst is a candidate only where the account is well in credit. Among many
+//! minutes a few are in credit by luck. So what the candidates came to afterwards is kept as well,
+//! and none is announced unless together they go on paying.
 
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +28,35 @@ const CREDIT: f64 = 1.25;
 /// Largest burst that is announced: a factor of 7, in ln units.
 const LN_SIZE_MAX: f64 = 2.0;
 
+/// Half-life of the record of candidates, in visits to them.
+const RECORD_HALF_LIFE_VISITS: f64 = 50.0;
+/// Visits to candidates before their record is believed.
+const RECORD_VISITS: f64 = 6.0;
+
+/// What candidates came to, after they had become candidates. Fading sums, in requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    #[serde(with = "stored")]
+    pub(crate) visits: f64,
+    #[serde(with = "stored")]
+    pub(crate) cost: f64,
+    #[serde(with = "stored")]
+    pub(crate) avoided: f64,
+}
+
+impl Record {
+    fn add(&mut self, cost: f64, avoided: f64) {
+        let kept = (-1.0 / RECORD_HALF_LIFE_VISITS).exp2();
+        self.visits = self.visits * kept + 1.0;
+        self.cost = self.cost * kept + cost.max(0.0);
+        self.avoided = self.avoided * kept + avoided;
+    }
+
+    fn pays(&self, price: f64) -> bool {
+        self.visits >= RECORD_VISITS && price * self.avoided > self.cost
+    }
+}
+
 /// The account of one minute of the cycle. Cost and gain are fading means per visit, in requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Phase {
@@ -46,7 +77,7 @@ pub(crate) struct Phase {
 }
 
 impl Phase {
-    fn is_proven(&self, price: f64) -> bool {
+    fn is_candidate(&self, price: f64) -> bool {
         self.visits >= PROOF_VISITS
             && self.share >= SHARE_MIN
             && price * self.avoided > CREDIT * self.cost
@@ -75,6 +106,7 @@ pub(crate) struct Bursts {
     pub(crate) phases: Vec<Phase>,
     #[serde(skip)]
     visit: Visit,
+    pub(crate) record: Record,
     /// Cost and gain of what was announced, since the beginning, in requests.
     #[serde(with = "stored")]
     pub(crate) announced_cost: f64,
@@ -85,7 +117,7 @@ pub(crate) struct Bursts {
 impl PartialEq for Bursts {
     /// The minute that runs is not stored.
     fn eq(&self, other: &Self) -> bool {
-        self.phases == other.phases
+        self.phases == other.phases && self.record == other.record
     }
 }
 
@@ -94,6 +126,7 @@ impl Default for Bursts {
         Self {
             phases: vec![Phase::default(); PHASES],
             visit: Visit::default(),
+            record: Record::default(),
             announced_cost: 0.0,
             announced_avoided: 0.0,
         }
@@ -136,9 +169,12 @@ impl Bursts {
         let wasted_s = if is_burst { 0.0 } else { lead_s + PHASE_S };
         let cost = added * (PHASE_S + wasted_s) - served * PHASE_S;
         let avoided = served * PHASE_S;
-        if phase.is_proven(price) {
-            self.announced_cost += cost;
-            self.announced_avoided += avoided;
+        if phase.is_candidate(price) {
+            if self.record.pays(price) {
+                self.announced_cost += cost;
+                self.announced_avoided += avoided;
+            }
+            self.record.add(cost, avoided);
         }
         phase.visits = (phase.visits + 1.0).min(1e6);
         let floor = 1.0 - (-1.0 / HALF_LIFE_VISITS).exp2();
@@ -153,6 +189,10 @@ impl Bursts {
         phase.avoided += share * (avoided - phase.avoided);
     }
 
+    fn is_proven(&self, phase: &Phase, price: f64) -> bool {
+        self.record.pays(price) && phase.is_candidate(price)
+    }
+
     /// Forgets the minute that runs, as after a jump of the clock.
     pub(crate) fn interrupt(&mut self) {
         self.visit = Visit::default();
@@ -161,7 +201,7 @@ impl Bursts {
     /// Factor by which a burst at this time is expected to exceed the median; 1 unless proven.
     pub(crate) fn factor(&self, at_ms: u64, price: f64) -> f64 {
         let phase = &self.phases[phase_at(at_ms)];
-        if phase.is_proven(price) {
+        if self.is_proven(phase, price) {
             phase.factor()
         } else {
             1.0
@@ -178,7 +218,7 @@ impl Bursts {
                 factor: phase.factor(),
                 cost: phase.cost,
                 avoided: phase.avoided,
-                proven: phase.is_proven(price),
+                proven: self.is_proven(phase, price),
             })
             .collect()
     }

@@ -165,6 +165,15 @@ impl Check for Bursts {
             let why = format!("{} phases, but there are {PHASES}", self.phases.len());
             return Err(Error::corrupt(format!("{path}.phases"), why));
         }
+        let record = &self.record;
+        all(
+            &format!("{path}.record"),
+            &[
+                ("visits", record.visits, 0.0, LARGEST),
+                ("cost", record.cost, 0.0, LARGEST),
+                ("avoided", record.avoided, 0.0, LARGEST),
+            ],
+        )?;
         for (minute, phase) in self.phases.iter().enumerate() {
             all(
                 &format!("{path}.phases[{minute}]"),

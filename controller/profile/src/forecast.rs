@@ -57,6 +57,29 @@ pub struct Quality {
     pub believed: bool,
 }
 
+/// The profile, the last value and a challenger on the very same moments.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Contest {
+    /// Forecasts that were judged. Not kept over a restart.
+    pub judged: u64,
+    /// Mean pinball loss of the profile, as in [`Quality`].
+    pub profile_loss: f64,
+    /// Mean pinball loss of the last value.
+    pub last_value_loss: f64,
+    /// Mean pinball loss of the challenger.
+    pub challenger_loss: f64,
+}
+
+impl Contest {
+    pub(crate) fn add(&mut self, profile: f64, last_value: f64, challenger: f64) {
+        self.judged += 1;
+        let share = 1.0 / self.judged as f64;
+        self.profile_loss += share * (profile - self.profile_loss);
+        self.last_value_loss += share * (last_value - self.last_value_loss);
+        self.challenger_loss += share * (challenger - self.challenger_loss);
+    }
+}
+
 /// One hour of the learned week.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WeekHour {

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    Contest,
     blend::{Blend, Known, Shares},
     conformal::Conformal,
     residual::{RESIDUAL_MAX, Residuals},
@@ -52,7 +53,7 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    fn judge(&mut self, residual: f64, share: f64, kept: f64) {
+    fn judge(&mut self, residual: f64, share: f64, kept: f64) -> f64 {
         let quantiles = self.residuals.quantiles(JUDGED);
         let pinball = |(tau, quantile): (&f64, &f64)| {
             let off = residual - quantile;
@@ -62,6 +63,7 @@ impl Record {
         self.loss += share * (loss - self.loss);
         self.loss_sum += loss;
         self.residuals.add(residual, kept);
+        loss
     }
 }
 
@@ -70,6 +72,8 @@ struct Pending {
     due_ms: u64,
     known: Known,
     ln_forecast: f64,
+    /// The challenger's forecast, if there is one.
+    ln_challenger: Option<f64>,
     /// Residual that the floor allowed for, and the quantile that it was meant to be.
     floor: f64,
     target: f64,
@@ -91,6 +95,15 @@ pub(crate) struct Horizon {
     flights: Flights,
     #[serde(skip)]
     present: Present,
+    #[serde(skip)]
+    rival: Rival,
+}
+
+/// How a challenger fared.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Rival {
+    record: Record,
+    contest: Contest,
 }
 
 /// What follows from the rest and is asked for every second: worked out at each judgement.
@@ -136,6 +149,7 @@ impl Horizon {
             judged: 0,
             flights: Flights::default(),
             present: Present::default(),
+            rival: Rival::default(),
         }
     }
 
@@ -166,8 +180,8 @@ impl Horizon {
         now_ms >= self.flights.next_ms
     }
 
-    /// Remembers a forecast made now.
-    pub(crate) fn begin(&mut self, now_ms: u64, known: Known, target: f64) {
+    /// Remembers a forecast made now, and the growth that a rival expects.
+    pub(crate) fn begin(&mut self, now_ms: u64, known: Known, target: f64, rival: Option<f64>) {
         self.flights.next_ms = now_ms + (self.every_s() * 1_000.0) as u64;
         if self.flights.queue.len() >= PENDING_MAX {
             self.flights.queue.pop_front();
@@ -177,6 +191,7 @@ impl Horizon {
             due_ms,
             known,
             ln_forecast: self.ln_forecast(known),
+            ln_challenger: rival.map(|growth| known.ln_last + growth),
             floor: self.present.spread.floor,
             target,
         });
@@ -185,6 +200,11 @@ impl Horizon {
     /// Logarithm of the forecast rate.
     pub(crate) fn ln_forecast(&self, known: Known) -> f64 {
         self.present.shares.ln_forecast(known)
+    }
+
+    /// How a challenger fared beside the profile.
+    pub(crate) fn contest(&self) -> Contest {
+        self.rival.contest
     }
 
     /// Shares of growth and of the way back that are believed.
@@ -222,8 +242,13 @@ impl Horizon {
         self.judged += 1;
         let share = (1.0 - self.kept(LOSS_HALF_LIFE_DAYS)).max(1.0 / self.judged as f64);
         self.conformal.judge(pending.target, own <= pending.floor);
-        self.profile.judge(own, share, kept);
-        self.last.judge(last, share, kept);
+        let loss = self.profile.judge(own, share, kept);
+        let last_loss = self.last.judge(last, share, kept);
+        if let Some(ln_challenger) = pending.ln_challenger {
+            let rival = &mut self.rival;
+            let rival_loss = rival.record.judge(residual(ln_challenger), share, kept);
+            rival.contest.add(loss, last_loss, rival_loss);
+        }
         self.blend
             .learn(pending.known, last, self.kept(BLEND_HALF_LIFE_DAYS));
         self.weigh();

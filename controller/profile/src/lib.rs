@@ -22,6 +22,7 @@
 
 mod blend;
 mod burst;
+mod challenge;
 mod check;
 mod config;
 mod conformal;
@@ -43,8 +44,11 @@ mod week;
 #[cfg(test)]
 mod tests;
 
+pub use challenge::{CHALLENGE_POINTS_MAX, Challenge};
 pub use config::{CALENDAR_ENTRIES_MAX, Config, DayKind};
 pub use document::Document;
 pub use error::Error;
-pub use forecast::{BurstAccount, BurstPhase, Days, Forecast, OutlookPoint, Quality, WeekHour};
+pub use forecast::{
+    BurstAccount, BurstPhase, Contest, Days, Forecast, OutlookPoint, Quality, WeekHour,
+};
 pub use pattern::Pattern;

@@ -1,7 +1,7 @@
 //! The pattern of a pool: fed with arrivals, asked for forecasts.
 
 use crate::{
-    BurstAccount, BurstPhase, Config, Days, Error, Forecast, Quality,
+    BurstAccount, BurstPhase, Challenge, Config, Contest, Days, Error, Forecast, Quality,
     blend::Known,
     burst::Bursts,
     day::{DayHours, Gate},
@@ -45,6 +45,7 @@ pub struct Pattern {
     /// Recent rate for judging, and for the level at each horizon.
     actual: FadingRate,
     levels: [FadingRate; 2],
+    challenge: Option<Challenge>,
 }
 
 impl Pattern {
@@ -66,6 +67,7 @@ impl Pattern {
             seen_ms: 0,
             actual: FadingRate::default(),
             levels: [FadingRate::default(); 2],
+            challenge: None,
         })
     }
 
@@ -166,6 +168,17 @@ impl Pattern {
     #[must_use]
     pub fn quality(&self) -> [Quality; 2] {
         [0, 1].map(|place| self.quality_of(&self.horizons[place]))
+    }
+
+    /// Judges a rival's forecast beside the profile from now on, in place of the last one.
+    pub fn challenge(&mut self, challenge: Challenge) {
+        self.challenge = Some(challenge);
+    }
+
+    /// How the challenger fared at one lead and at two, beside the profile and the last value.
+    #[must_use]
+    pub fn contest(&self) -> [Contest; 2] {
+        [0, 1].map(|place| self.horizons[place].contest())
     }
 
     /// What became of the days so far.
@@ -284,8 +297,10 @@ impl Pattern {
             }
             if self.horizons[place].is_due(at_ms) {
                 let lead_s = self.horizons[place].lead_s;
+                let challenge = self.challenge.as_ref();
+                let rival = challenge.and_then(|challenge| challenge.growth(at_ms, lead_s));
                 if let Some(known) = self.known(at_ms, lead_s, place) {
-                    self.horizons[place].begin(at_ms, known, target);
+                    self.horizons[place].begin(at_ms, known, target, rival);
                 }
             }
         }
