@@ -12,7 +12,7 @@ const LAYERS: [&[&str]; 9] = [
         "tidepool-profile",
         "tidepool-datalog",
     ],
-    &["tidepool-wire", "tidepool-telemetry"],
+    &["tidepool-wire", "tidepool-telemetry", "tidepool-challenger"],
     &["tidepool-handler"],
     &["tidepool-store"],
     &["tidepool-feed"],
