@@ -108,18 +108,18 @@ impl Bound {
 pub fn lower_bound(work: &[f64], boot_s: f64, block_s: usize) -> Result<Bound, BoundError> {
     check(work, boot_s, block_s)?;
     let mut prices = Vec::with_capacity(work.len());
-    let mut at_once = Vec::with_capacity(work.len());
+    let mut fleet = Vec::with_capacity(work.len());
     let mut iterations = 0;
     let mut blocks = 0;
     for block in work.chunks(block_s) {
         let solved = interior::solve(block, boot_s);
         prices.extend(solved.prices);
-        at_once.extend(solved.at_once);
+        fleet.extend(solved.fleet);
         iterations += solved.iterations;
         blocks += 1;
     }
     make_feasible(&mut prices, boot_s);
-    let plan = plan_cost(work, &at_once, boot_s);
+    let plan = plan_cost(work, &fleet, boot_s);
     Ok(Bound {
         worker_s: dual_value(work, &prices).min(plan),
         plan_worker_s: plan,
@@ -185,19 +185,19 @@ fn dual_value(work: &[f64], prices: &[f64]) -> f64 {
         .sum()
 }
 
-/// Cost of serving `at_once` of each second at once and the rest in the next, with the cheapest
-/// fleet for that: idle workers are kept through a gap that is no longer than a start.
-fn plan_cost(work: &[f64], at_once: &[f64], boot_s: f64) -> f64 {
-    let mut carried = 0.0;
+/// Cost of serving with the fleets of the blocks, oldest work first, and with more where a deadline
+/// asks for it: a block may leave its last second to the next, which did not count on that. Workers
+/// that this leaves idle are kept only through gaps no longer than a start.
+fn plan_cost(work: &[f64], fleet: &[f64], boot_s: f64) -> f64 {
+    let mut carried = 0.0_f64;
     let mut need = Vec::with_capacity(work.len());
-    for (&work, &now) in work.iter().zip(at_once) {
-        let now = if now.is_nan() {
-            work
-        } else {
-            now.clamp(0.0, work)
-        };
-        need.push(carried + now);
-        carried = work - now;
+    for (&work, &fleet) in work.iter().zip(fleet) {
+        // `min` before `max`: a fleet that is no number serves all.
+        let served = fleet.min(carried + work).max(carried);
+        need.push(served);
+        carried += work - served;
+        // The sum loses bits; nothing older than this second is left.
+        carried = carried.clamp(0.0, work);
     }
     fleet_cost(&need, boot_s)
 }

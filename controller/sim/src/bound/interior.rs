@@ -32,8 +32,8 @@ const STALLED: f64 = 1e-9;
 pub(super) struct Solved {
     /// Price of growing in each second; feasible but for rounding.
     pub(super) prices: Vec<f64>,
-    /// Work of each second that is best served at once.
-    pub(super) at_once: Vec<f64>,
+    /// Workers to serve with in each second.
+    pub(super) fleet: Vec<f64>,
     /// Steps taken.
     pub(super) iterations: u32,
 }
@@ -140,7 +140,7 @@ pub(super) fn solve(work: &[f64], boot_s: f64) -> Solved {
     if largest <= 0.0 || boot_s <= 0.0 {
         return Solved {
             prices: vec![0.0; work.len()],
-            at_once: work.to_vec(),
+            fleet: work.to_vec(),
             iterations: 0,
         };
     }
@@ -151,7 +151,7 @@ pub(super) fn solve(work: &[f64], boot_s: f64) -> Solved {
     }
     Solved {
         prices: program.seconds.iter().map(|s| s.z).collect(),
-        at_once: program.seconds.iter().map(|s| s.d * largest).collect(),
+        fleet: program.seconds.iter().map(|s| s.n * largest).collect(),
         iterations,
     }
 }

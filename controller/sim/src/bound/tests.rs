@@ -204,6 +204,13 @@ fn loads_of_every_kind_are_solved_to_a_millionth() {
 }
 
 #[test]
+fn blocks_cost_little_from_below_and_from_above() {
+    let bound = lower_bound(&hour(7), 30.0, 1200).expect("valid");
+    assert_eq!(bound.blocks, 3);
+    assert!(bound.gap() < 0.01, "{bound:?} {}", bound.gap());
+}
+
+#[test]
 fn what_can_be_said_without_solving() {
     let free = lower_bound(&[3.0, 0.0, 5.0, 1.0], 0.0, 3600).expect("valid");
     // The last second may be served after the end.
