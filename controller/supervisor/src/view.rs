@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
-use tidepool_core::status::{Explanation, PoolStatus};
+use tidepool_core::status::{Decided, Explanation, PoolStatus};
 use tidepool_core::{PoolName, Timestamp, TraceId};
-use tidepool_policy::{Decision, WorkerCounts};
+use tidepool_policy::{Block, Decision, Reason, WorkerCounts};
 
 use crate::control::PoolPlan;
 use crate::intake::Newest;
@@ -85,6 +85,18 @@ fn status(seen: &Seen) -> PoolStatus {
         metrics_age_s: seen
             .newest
             .map(|newest| seen.at.seconds_since(newest.received)),
+        decided: Some(decided(seen)),
+    }
+}
+
+fn decided(seen: &Seen) -> Decided {
+    let decision = &seen.decision;
+    Decided {
+        at_ms: seen.at.0,
+        changed_at_ms: seen.last_change.as_ref().map(|change| change.at.0),
+        need: decision.raw_need,
+        epoch: seen.epoch,
+        blind: decision.blocked_by == Some(Block::Blind) || decision.reason == Reason::BlindMedian,
     }
 }
 

@@ -61,6 +61,25 @@ pub struct PoolStatus {
     pub slots: u32,
     /// Age of the newest measurement in seconds; absent before the first.
     pub metrics_age_s: Option<f64>,
+    /// The last decision; absent before the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decided: Option<Decided>,
+}
+
+/// When and on what ground a pool was last decided about, for those who scale by its target.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Decided {
+    /// When, in milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// When the target was last set, in milliseconds since the Unix epoch.
+    pub changed_at_ms: Option<u64>,
+    /// Workers that the largest signal asked for, before rounding and bounds; absent when nothing
+    /// was measured.
+    pub need: Option<f64>,
+    /// Fencing epoch of the controller that decided.
+    pub epoch: u64,
+    /// Whether nothing was measured, so that the target is only held or guessed.
+    pub blind: bool,
 }
 
 /// Why a pool has the size it has.

@@ -2,7 +2,7 @@
 
 use parking_lot::Mutex;
 use tidepool_core::status::{
-    ComponentHealth, DrainError, Explanation, FleetView, PoolStatus, Signals, WorkerStatus,
+    ComponentHealth, Decided, DrainError, Explanation, FleetView, PoolStatus, Signals, WorkerStatus,
 };
 use tidepool_core::{PoolName, WorkerId, WorkerState};
 
@@ -37,7 +37,14 @@ fn pool(name: &str) -> PoolStatus {
         queued: 3,
         busy_slots: 1,
         slots: 16,
-        metrics_age_s: None,
+        metrics_age_s: (name == "echo").then_some(0.5),
+        decided: Some(Decided {
+            at_ms: 1_700_000_000_000,
+            changed_at_ms: None,
+            need: Some(1.5),
+            epoch: 7,
+            blind: false,
+        }),
     }
 }
 

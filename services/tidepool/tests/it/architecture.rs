@@ -15,7 +15,7 @@ const LAYERS: [&[&str]; 9] = [
     &["tidepool-wire", "tidepool-telemetry", "tidepool-challenger"],
     &["tidepool-handler"],
     &["tidepool-store"],
-    &["tidepool-feed"],
+    &["tidepool-feed", "tidepool-keda"],
     &[
         "tidepool-worker",
         "tidepool-handlers",
@@ -48,7 +48,7 @@ const PURE: [(&str, &[&str]); 4] = [
 ];
 
 /// Third-party crates that only some of ours may name.
-const CONFINED: [(&str, &[&str]); 5] = [
+const CONFINED: [(&str, &[&str]); 6] = [
     ("redis", &["tidepool-store"]),
     ("rusqlite", &["tidepool-store"]),
     (
@@ -56,6 +56,7 @@ const CONFINED: [(&str, &[&str]); 5] = [
         &["tidepool-balancer", "tidepool-console", "tidepool"],
     ),
     ("config", &["tidepool"]),
+    ("tonic", &["tidepool-keda"]),
     ("opentelemetry", &["tidepool-telemetry"]),
 ];
 
