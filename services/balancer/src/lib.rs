@@ -10,6 +10,6 @@ mod serve;
 mod spans;
 
 pub use actor::{Close, DismissWaiting, LoadBalancer, ReportPorts};
-pub use http::{Api, ApiConfig, KindRoute, configure};
+pub use http::{Api, ApiConfig, Keep, KindRoute, Quota, front};
 pub use metrics::{BalancerMetrics, PoolMetrics};
 pub use pool::{Pool, PoolTable};

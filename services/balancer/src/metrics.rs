@@ -26,6 +26,8 @@ pub struct BalancerMetrics {
     work: HistogramVec,
     queue_depth: IntGaugeVec,
     http_duration: HistogramVec,
+    accepted: IntCounterVec,
+    pub(crate) accepted_running: IntGauge,
 }
 
 impl BalancerMetrics {
@@ -70,12 +72,25 @@ impl BalancerMetrics {
                     "http_response_status_code",
                 ],
             )?,
+            accepted: IntCounterVec::new(
+                Opts::new(
+                    "tidepool_accepted_requests_total",
+                    "Requests that were accepted to be answered later and have ended",
+                ),
+                &["end"],
+            )?,
+            accepted_running: IntGauge::new(
+                "tidepool_accepted_requests_running",
+                "Requests that were accepted to be answered later and have not ended",
+            )?,
         };
         registry.register(Box::new(metrics.requests.clone()))?;
         registry.register(Box::new(metrics.queue_wait.clone()))?;
         registry.register(Box::new(metrics.work.clone()))?;
         registry.register(Box::new(metrics.queue_depth.clone()))?;
         registry.register(Box::new(metrics.http_duration.clone()))?;
+        registry.register(Box::new(metrics.accepted.clone()))?;
+        registry.register(Box::new(metrics.accepted_running.clone()))?;
         Ok(metrics)
     }
 
@@ -96,6 +111,12 @@ impl BalancerMetrics {
             queue_depth: self.queue_depth.with_label_values(&[pool]),
             kinds: spec.kinds.iter().map(of_kind).collect(),
         }
+    }
+
+    /// Counts the end of a request that was accepted.
+    pub(crate) fn accepted_ended(&self, has_answer: bool) {
+        let end = if has_answer { "answered" } else { "failed" };
+        self.accepted.with_label_values(&[end]).inc();
     }
 
     /// The histogram of one route and status; the route is a pattern, never a path.

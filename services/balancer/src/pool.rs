@@ -6,8 +6,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
+use actix_web::http::header::HeaderValue;
 use parking_lot::Mutex;
 use tidepool_core::{PoolName, PoolReport, PoolSpec, WorkerId};
 use tidepool_worker::{Membership, Seat};
@@ -19,7 +20,30 @@ use crate::dispatch::{
 use crate::metrics::PoolMetrics;
 use crate::queue::WaiterKey;
 
-type PoolDispatch = Dispatch<Arc<Seat>, oneshot::Sender<Slot>>;
+type PoolDispatch = Dispatch<Arc<Place>, oneshot::Sender<Slot>>;
+type PoolHandover = Handover<Arc<Place>, oneshot::Sender<Slot>>;
+
+/// A worker's name, ready to be sent: every answer carries it.
+#[derive(Clone, Debug)]
+pub(crate) struct WorkerName(pub(crate) HeaderValue);
+
+impl WorkerName {
+    fn of(worker: &WorkerId) -> Self {
+        // The name of a pool and a number: always visible ASCII.
+        let value = HeaderValue::from_str(worker.as_str());
+        Self(value.unwrap_or_else(|_| HeaderValue::from_static("unnamed")))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        self.0.to_str().unwrap_or_default()
+    }
+}
+
+/// A seat in the slot table.
+pub(crate) struct Place {
+    pub(crate) seat: Arc<Seat>,
+    pub(crate) name: WorkerName,
+}
 
 /// How a request ended. Each request has exactly one of these.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -233,7 +257,7 @@ impl Pool {
             sender
         });
         match (admission, receiver) {
-            (Admission::Slot(key, seat), _) => Admitted::Slot(Slot::new(self, key, seat, now)),
+            (Admission::Slot(key, place), _) => Admitted::Slot(Slot::new(self, key, place, now)),
             (Admission::Queued(key), Some(receiver)) => Admitted::Queued(Waiting {
                 pool: Arc::clone(self),
                 key,
@@ -245,7 +269,7 @@ impl Pool {
     }
 
     /// Gives slots to waiters until one takes it or none is left.
-    fn hand_over(self: &Arc<Self>, mut next: Option<Handover<Arc<Seat>, oneshot::Sender<Slot>>>) {
+    fn hand_over(self: &Arc<Self>, mut next: Option<PoolHandover>) {
         while let Some(handover) = next {
             let now = Instant::now();
             let slot = Slot::new(self, handover.seat, handover.payload, now);
@@ -261,22 +285,25 @@ impl Pool {
 
     fn settle(
         &self,
-        released: Released<Arc<Seat>, oneshot::Sender<Slot>>,
-    ) -> Option<Handover<Arc<Seat>, oneshot::Sender<Slot>>> {
+        released: Released<Arc<Place>, oneshot::Sender<Slot>>,
+    ) -> Option<PoolHandover> {
         match released {
             Released::Next(handover) => Some(handover),
             Released::Free => None,
-            Released::SeatIdle(seat) => {
+            Released::SeatIdle(place) => {
                 // The worker looks once a second by itself; a lost notice costs that at most.
-                let _ = seat.notices.try_send(tidepool_worker::SeatNotice::Idle);
+                let _ = place
+                    .seat
+                    .notices
+                    .try_send(tidepool_worker::SeatNotice::Idle);
                 None
             }
         }
     }
 
-    fn leave_where(&self, belongs: impl Fn(&Arc<Seat>) -> bool) {
+    fn leave_where(&self, belongs: impl Fn(&Seat) -> bool) {
         let mut dispatch = self.dispatch.lock();
-        for key in dispatch.seats_of(belongs) {
+        for key in dispatch.seats_of(|place| belongs(&place.seat)) {
             dispatch.leave(key);
         }
     }
@@ -285,8 +312,9 @@ impl Pool {
 impl Membership for PoolTable {
     fn join(&self, seat: Arc<Seat>) {
         self.leave(&seat.worker);
-        let slots = seat.slots;
-        self.0.dispatch.lock().join(seat, slots);
+        let (slots, name) = (seat.slots, WorkerName::of(&seat.worker));
+        let place = Arc::new(Place { seat, name });
+        self.0.dispatch.lock().join(place, slots);
         loop {
             let next = self.0.dispatch.lock().next_handover(Instant::now());
             if next.is_none() {
@@ -304,7 +332,7 @@ impl Membership for PoolTable {
         self.0
             .dispatch
             .lock()
-            .busy_of(|seat| seat.worker == *worker)
+            .busy_of(|place| place.seat.worker == *worker)
     }
 }
 
@@ -326,6 +354,10 @@ pub(crate) struct Waiting {
 }
 
 impl Waiting {
+    pub(crate) fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
     /// The slot, or nothing when the deadline passed in the queue.
     pub(crate) async fn slot(mut self) -> Option<Slot> {
         (&mut self.receiver).await.ok()
@@ -343,7 +375,7 @@ impl Drop for Waiting {
 pub(crate) struct Slot {
     pool: Arc<Pool>,
     key: SeatKey,
-    pub(crate) seat: Arc<Seat>,
+    pub(crate) place: Arc<Place>,
     since: Instant,
     state: SlotState,
 }
@@ -358,11 +390,11 @@ enum SlotState {
 }
 
 impl Slot {
-    fn new(pool: &Arc<Pool>, key: SeatKey, seat: Arc<Seat>, since: Instant) -> Self {
+    fn new(pool: &Arc<Pool>, key: SeatKey, place: Arc<Place>, since: Instant) -> Self {
         Self {
             pool: Arc::clone(pool),
             key,
-            seat,
+            place,
             since,
             state: SlotState::Granted,
         }
@@ -375,8 +407,16 @@ impl Slot {
 
     /// Says that the handler panicked: its worker gets no more work until it has restarted.
     pub(crate) fn panicked(&self) {
-        self.pool.leave_where(|seat| Arc::ptr_eq(seat, &self.seat));
-        self.seat.count_panic();
+        self.pool
+            .leave_where(|seat| std::ptr::eq(seat, &*self.place.seat));
+        self.place.seat.count_panic();
+    }
+
+    /// Gives the slot back, and says when that was.
+    pub(crate) fn give_back(mut self) -> Instant {
+        let now = Instant::now();
+        self.release(now);
+        now
     }
 
     fn disarm(mut self) -> SeatKey {
@@ -385,20 +425,27 @@ impl Slot {
     }
 }
 
-impl Drop for Slot {
-    fn drop(&mut self) {
-        let now = Instant::now();
-        let released = match self.state {
+impl Slot {
+    fn release(&mut self, now: Instant) {
+        let released = match std::mem::replace(&mut self.state, SlotState::Disarmed) {
             SlotState::Disarmed => return,
             SlotState::Granted => self.pool.dispatch.lock().release_unused(self.key, now),
             SlotState::Used => {
-                self.seat.count_completed();
+                self.place.seat.count_completed();
                 let held = now.saturating_duration_since(self.since);
                 self.pool.dispatch.lock().release(self.key, held, now)
             }
         };
         let next = self.pool.settle(released);
         self.pool.hand_over(next);
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if self.state != SlotState::Disarmed {
+            self.release(Instant::now());
+        }
     }
 }
 
@@ -410,9 +457,17 @@ pub(crate) struct Arrival {
 }
 
 impl Arrival {
-    /// Ends the request.
-    pub(crate) fn end(mut self, outcome: Outcome) {
+    /// Ends the request, after it waited and perhaps was worked on.
+    pub(crate) fn end(mut self, outcome: Outcome, waited: Duration, work: Option<Duration>) {
+        if outcome != Outcome::Refused {
+            self.pool.metrics.observe(self.kind_index, waited, work);
+        }
         self.count(outcome);
+    }
+
+    /// Ends a request that was not let in.
+    pub(crate) fn refuse(mut self) {
+        self.count(Outcome::Refused);
     }
 
     fn count(&mut self, outcome: Outcome) {

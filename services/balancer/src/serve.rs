@@ -6,12 +6,11 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
-use tidepool_core::WorkerId;
 use tidepool_handler::{Call, CallContext, Failure, Payload, Reply, Work};
 use tokio::sync::oneshot;
 
 use crate::dispatch::{Ask, Refusal};
-use crate::pool::{Admitted, Outcome, Pool, Slot};
+use crate::pool::{Admitted, Arrival, Outcome, Pool, Slot, Waiting, WorkerName};
 
 /// Why a request got no answer.
 #[derive(Debug)]
@@ -43,7 +42,7 @@ pub(crate) struct Served {
     pub(crate) result: Result<Payload, Unserved>,
     pub(crate) waited: Duration,
     pub(crate) times: Option<WorkTimes>,
-    pub(crate) worker: Option<WorkerId>,
+    pub(crate) worker: Option<WorkerName>,
 }
 
 impl Served {
@@ -74,83 +73,153 @@ impl Served {
     }
 }
 
-/// Serves one request of the kind at `kind_index`. Dropping the future cancels it, queued or
-/// running.
-pub(crate) async fn serve(pool: &Arc<Pool>, kind_index: usize, ask: Ask, call: Call) -> Served {
+/// A request on its way: many are answered before anybody has to wait.
+pub(crate) enum Serving {
+    /// It has ended.
+    Done(Served),
+    /// It waits, for a slot or for its work. Dropping the future cancels it, queued or running.
+    Going(LocalBoxFuture<'static, Served>),
+}
+
+/// Serves one request of the kind at `kind_index`, which has been read at `now`.
+pub(crate) fn serve(
+    pool: &Arc<Pool>,
+    kind_index: usize,
+    ask: Ask,
+    call: Call,
+    now: Instant,
+) -> Serving {
     let arrival = pool.arrive(kind_index);
-    let now = Instant::now();
     // Its body may have taken all the time there was: nobody wants that work done.
-    let served = if ask.deadline.has_passed(now) {
-        Served::without_slot(Unserved::DeadlineInQueue, Duration::ZERO)
-    } else {
-        serve_in_turn(pool, kind_index, &ask, call, now).await
-    };
+    if ask.deadline.has_passed(now) {
+        return Serving::Done(end(
+            arrival,
+            Served::without_slot(Unserved::DeadlineInQueue, Duration::ZERO),
+        ));
+    }
+    match pool.admit(&ask, now) {
+        Admitted::Slot(slot) => match begin(slot, kind_index, call, now, Duration::ZERO) {
+            Begun::Ended(served) => Serving::Done(end(arrival, served)),
+            Begun::Running(running) => {
+                Serving::Going(Box::pin(async move { end(arrival, running.ended().await) }))
+            }
+        },
+        Admitted::Refused(refusal) => {
+            let unserved = Unserved::Refused(refusal);
+            Serving::Done(end(arrival, Served::without_slot(unserved, Duration::ZERO)))
+        }
+        Admitted::Queued(waiting) => {
+            let queued = Queued {
+                waiting,
+                kind_index,
+                call,
+                since: now,
+            };
+            Serving::Going(Box::pin(async move { end(arrival, queued.served().await) }))
+        }
+    }
+}
+
+/// Counts the request, once.
+fn end(arrival: Arrival, served: Served) -> Served {
     let work = served
         .times
         .map(|t| t.end.saturating_duration_since(t.begin));
-    if !matches!(served.result, Err(Unserved::Refused(_))) {
-        pool.metrics.observe(kind_index, served.waited, work);
-    }
-    arrival.end(served.outcome());
+    arrival.end(served.outcome(), served.waited, work);
     served
 }
 
-async fn serve_in_turn(
-    pool: &Arc<Pool>,
+/// A request that waits for its turn.
+struct Queued {
+    waiting: Waiting,
     kind_index: usize,
-    ask: &Ask,
     call: Call,
-    now: Instant,
-) -> Served {
-    match pool.admit(ask, now) {
-        Admitted::Slot(slot) => run(slot, kind_index, call, now, Duration::ZERO).await,
-        Admitted::Refused(refusal) => {
-            Served::without_slot(Unserved::Refused(refusal), Duration::ZERO)
-        }
-        Admitted::Queued(waiting) => {
-            let slot = tokio::time::timeout_at(ask.deadline.0.into(), waiting.slot()).await;
-            let granted = Instant::now();
-            let waited = granted.saturating_duration_since(now);
-            match slot {
-                Ok(Some(slot)) => run(slot, kind_index, call, granted, waited).await,
-                Ok(None) if !ask.deadline.has_passed(granted) => {
-                    Served::without_slot(Unserved::Refused(pool.dismissal()), waited)
-                }
-                Ok(None) | Err(_) => Served::without_slot(Unserved::DeadlineInQueue, waited),
+    since: Instant,
+}
+
+impl Queued {
+    async fn served(self) -> Served {
+        let deadline = self.call.context.deadline;
+        let pool = Arc::clone(self.waiting.pool());
+        let slot = tokio::time::timeout_at(deadline.0.into(), self.waiting.slot()).await;
+        let granted = Instant::now();
+        let waited = granted.saturating_duration_since(self.since);
+        match slot {
+            Ok(Some(slot)) => match begin(slot, self.kind_index, self.call, granted, waited) {
+                Begun::Ended(served) => served,
+                Begun::Running(running) => running.ended().await,
+            },
+            Ok(None) if !deadline.has_passed(granted) => {
+                Served::without_slot(Unserved::Refused(pool.dismissal()), waited)
             }
+            Ok(None) | Err(_) => Served::without_slot(Unserved::DeadlineInQueue, waited),
         }
     }
 }
 
-async fn run(
+/// A handler that has been called.
+enum Begun {
+    Ended(Served),
+    Running(Running),
+}
+
+/// Work that does not end at once, and the slot that it is in.
+struct Running {
+    slot: Slot,
+    work: Unfinished,
+    context: CallContext,
+    worker: WorkerName,
+    begin: Instant,
+    granted: Instant,
+    waited: Duration,
+}
+
+enum Unfinished {
+    Wait(LocalBoxFuture<'static, Reply>),
+    Compute(Box<dyn FnOnce() -> Reply + Send>),
+}
+
+/// Calls the handler in a slot.
+fn begin(
     mut slot: Slot,
     kind_index: usize,
     call: Call,
     granted: Instant,
     waited: Duration,
-) -> Served {
+) -> Begun {
     slot.begin_use();
-    let worker = Some(slot.seat.worker.clone());
-    let context = call.context.clone();
     // A slot that was free is held since a moment ago; only who waited needs the clock again.
     let begin = if waited.is_zero() {
         granted
     } else {
         Instant::now()
     };
-    let instance = &slot.seat.instances[kind_index];
+    let worker = slot.place.name.clone();
+    let context = call.context.clone();
+    let running = |slot, work| {
+        Begun::Running(Running {
+            slot,
+            work,
+            context,
+            worker: worker.clone(),
+            begin,
+            granted,
+            waited,
+        })
+    };
+    let instance = &slot.place.seat.instances[kind_index];
     let work = std::panic::catch_unwind(AssertUnwindSafe(|| instance.call(call)));
-    let (result, times) = match work {
+    let result = match work {
+        Ok(Work::Ready(reply)) => reply.map_err(Unserved::Failed),
         Err(_panic) => {
             slot.panicked();
-            (Err(Unserved::Panicked), None)
+            Err(Unserved::Panicked)
         }
-        Ok(Work::Ready(reply)) => (reply.map_err(Unserved::Failed), None),
-        Ok(Work::Wait(future)) => (wait(slot, future, &context).await, None),
-        Ok(Work::Compute(run)) => compute(slot, run, &context).await,
+        Ok(Work::Wait(future)) => return running(slot, Unfinished::Wait(future)),
+        Ok(Work::Compute(run)) => return running(slot, Unfinished::Compute(run)),
     };
-    let (begin, end) = times.unwrap_or_else(|| (begin, Instant::now()));
-    Served {
+    let end = slot.give_back();
+    Begun::Ended(Served {
         result,
         waited,
         times: Some(WorkTimes {
@@ -158,7 +227,28 @@ async fn run(
             begin,
             end,
         }),
-        worker,
+        worker: Some(worker),
+    })
+}
+
+impl Running {
+    async fn ended(self) -> Served {
+        let (granted, waited, worker) = (self.granted, self.waited, self.worker);
+        let (result, times) = match self.work {
+            Unfinished::Wait(future) => (wait(self.slot, future, &self.context).await, None),
+            Unfinished::Compute(run) => compute(self.slot, run, &self.context).await,
+        };
+        let (begin, end) = times.unwrap_or_else(|| (self.begin, Instant::now()));
+        Served {
+            result,
+            waited,
+            times: Some(WorkTimes {
+                granted,
+                begin,
+                end,
+            }),
+            worker: Some(worker),
+        }
     }
 }
 
@@ -189,7 +279,7 @@ async fn compute(
     context: &CallContext,
 ) -> Computed {
     let (tx, rx) = oneshot::channel();
-    let seat = Arc::clone(&slot.seat);
+    let place = Arc::clone(&slot.place);
     let job = Box::new(move || {
         let begin = Instant::now();
         let reply = std::panic::catch_unwind(AssertUnwindSafe(run));
@@ -201,7 +291,7 @@ async fn compute(
         drop(slot);
         let _ = tx.send((reply.map_err(|_| ()), begin, end));
     });
-    if seat.lane.submit(job).is_err() {
+    if place.seat.lane.submit(job).is_err() {
         let cause = "the worker has no thread to compute on".to_owned();
         return (Err(Unserved::Failed(Failure::Internal { cause })), None);
     }

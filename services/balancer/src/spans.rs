@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 use std::time::{Duration, Instant, SystemTime};
 
-use tidepool_core::{SpanId, TraceContext, WorkerId};
+use tidepool_core::{SpanId, TraceContext};
 use tidepool_handler::Recorded;
 use tidepool_telemetry::{SpanKind, SpanRecord, Spans};
 
+use crate::pool::WorkerName;
 use crate::serve::WorkTimes;
 
 /// Everything there is to tell about a request that has ended.
@@ -26,7 +27,7 @@ pub(crate) struct Story {
     pub(crate) admitted: Option<Instant>,
     pub(crate) waited: Duration,
     pub(crate) times: Option<WorkTimes>,
-    pub(crate) worker: Option<WorkerId>,
+    pub(crate) worker: Option<WorkerName>,
     pub(crate) steps: Vec<Recorded>,
     pub(crate) error: Option<&'static str>,
 }
@@ -128,7 +129,7 @@ impl Story {
         if let Some(id) = &self.worker {
             worker
                 .attributes
-                .push(("tidepool.worker", id.to_string().into()));
+                .push(("tidepool.worker", id.as_str().to_owned().into()));
         }
         let handler = SpanRecord {
             context: TraceContext {

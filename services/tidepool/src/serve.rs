@@ -17,7 +17,7 @@ use actix::{Actor, Addr};
 use actix_web::web;
 use anyhow::Context;
 use tidepool_balancer::{
-    Api, ApiConfig, BalancerMetrics, Close, DismissWaiting, LoadBalancer, Pool,
+    Api, ApiConfig, BalancerMetrics, Close, DismissWaiting, Keep, LoadBalancer, Pool,
 };
 use tidepool_console::{Console, Identity, OperatorToken, Setup};
 use tidepool_core::NodeId;
@@ -170,6 +170,11 @@ impl Running {
             let _ = balancer.send(DismissWaiting).await;
         });
         self.clients.handle.stop(true).await;
+        // Those who were accepted to be answered later have no connection to wait for.
+        let accepted = self.api.finish_accepted();
+        if tokio::time::timeout_at(end, accepted).await.is_err() {
+            tracing::warn!("some accepted requests did not end; they will be told as interrupted");
+        }
         dismissal.abort();
         let end = end.max(tokio::time::Instant::now() + WORKERS_TIMEOUT);
         let drained = self.node.send(tidepool_worker::Shutdown);
@@ -255,7 +260,12 @@ fn client_api(
         body_bytes_total_max: http.body_bytes_max.saturating_mul(BODIES_MAX),
         body_read_timeout: http.body_read_timeout,
         token: token.map(|token| token.expose().to_owned()),
-        idempotency: Some(Arc::clone(&stores.kv)),
+        keep: Some(Keep {
+            kv: Arc::clone(&stores.kv),
+            log: Arc::clone(&stores.log),
+            is_only: matches!(settings.store, settings::Store::Embedded { .. }),
+        }),
+        quota: http.quota,
         sampler: Sampler::new(settings.telemetry.sample_ratio),
         spans: spans.clone(),
         slow: settings.telemetry.slow,

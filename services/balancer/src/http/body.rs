@@ -68,65 +68,104 @@ impl Drop for Held {
     }
 }
 
-/// Reads the whole body, or says why not.
-pub(crate) async fn read(
+/// A body as far as it is here.
+pub(crate) enum Body {
+    /// All of it came with the head, as usual: nothing is copied, and no timer is set.
+    Here(Bytes, Held),
+    /// The rest has to be waited for.
+    Coming(Coming),
+}
+
+/// A body that has not arrived as a whole.
+pub(crate) struct Coming {
+    payload: Payload,
+    announced: Option<usize>,
+    first: Option<Option<Result<Bytes, PayloadError>>>,
+    limits: BodyLimits,
+    held: Held,
+}
+
+/// Looks at what is here of a body, without waiting.
+pub(crate) fn look(
     mut payload: Payload,
     announced: Option<usize>,
     limits: BodyLimits,
     budget: &Arc<BodyBudget>,
-) -> Result<(Bytes, Held), Problem> {
-    let too_large = || {
-        let detail = format!("a body may have {} bytes here", limits.bytes_max);
-        Problem::new(Code::TooLarge, detail)
-    };
+) -> Result<Body, Problem> {
     if announced.is_some_and(|bytes| bytes > limits.bytes_max) {
-        return Err(too_large());
+        return Err(too_large(limits));
     }
     let mut held = Held::none(budget);
-    // The usual case: all of it came with the head. Nothing is copied, and no timer is set.
     let first = payload.next().now_or_never();
-    if let Some(Some(Ok(all))) = &first
-        && announced == Some(all.len())
-    {
-        held.grow(all.len())?;
-        return Ok((all.clone(), held));
+    match first {
+        Some(Some(Ok(all))) if announced == Some(all.len()) => {
+            held.grow(all.len())?;
+            Ok(Body::Here(all, held))
+        }
+        first => Ok(Body::Coming(Coming {
+            payload,
+            announced,
+            first,
+            limits,
+            held,
+        })),
     }
-    let reading = async {
+}
+
+impl Coming {
+    /// Waits for the whole body, or says why not.
+    pub(crate) async fn read(self) -> Result<(Bytes, Held), Problem> {
+        let limits = self.limits;
+        let reading = self.read_patiently();
+        match tokio::time::timeout(limits.read_timeout, reading).await {
+            Ok(Ok((body, _))) if body.len() > limits.bytes_max => Err(too_large(limits)),
+            Ok(read) => read,
+            Err(_elapsed) => {
+                let detail = format!(
+                    "the body did not arrive within {} ms",
+                    limits.read_timeout.as_millis()
+                );
+                Err(Problem::new(Code::BodyTimeout, detail))
+            }
+        }
+    }
+
+    async fn read_patiently(self) -> Result<(Bytes, Held), Problem> {
+        let Self {
+            mut payload,
+            announced,
+            first,
+            limits,
+            mut held,
+        } = self;
         let first = match first {
             Some(first) => first,
             None => payload.next().await,
         };
         let Some(first) = first else {
-            return Ok(Bytes::new());
+            return Ok((Bytes::new(), held));
         };
         let first = first.map_err(|e| unreadable(&e))?;
         held.grow(first.len())?;
         if announced == Some(first.len()) {
-            return Ok(first);
+            return Ok((first, held));
         }
         let mut all = BytesMut::from(first);
         while let Some(chunk) = payload.next().await {
             let chunk = chunk.map_err(|e| unreadable(&e))?;
             if all.len() + chunk.len() > limits.bytes_max {
-                return Err(too_large());
+                return Err(too_large(limits));
             }
             held.grow(chunk.len())?;
             all.extend_from_slice(&chunk);
         }
-        Ok(all.freeze())
-    };
-    match tokio::time::timeout(limits.read_timeout, reading).await {
-        Ok(Ok(body)) if body.len() > limits.bytes_max => Err(too_large()),
-        Ok(Ok(body)) => Ok((body, held)),
-        Ok(Err(problem)) => Err(problem),
-        Err(_elapsed) => {
-            let detail = format!(
-                "the body did not arrive within {} ms",
-                limits.read_timeout.as_millis()
-            );
-            Err(Problem::new(Code::BodyTimeout, detail))
-        }
+        Ok((all.freeze(), held))
     }
+}
+
+fn too_large(limits: BodyLimits) -> Problem {
+    let detail = format!("a body may have {} bytes here", limits.bytes_max);
+    Problem::new(Code::TooLarge, detail)
 }
 
 fn unreadable(error: &PayloadError) -> Problem {

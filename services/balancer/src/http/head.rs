@@ -3,7 +3,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-use actix_web::http::header::{self, HeaderMap, HeaderName};
+use actix_web::http::header::{HeaderMap, HeaderValue};
 use tidepool_core::{Deadline, Priority, RequestId, SpanId, TraceContext, TraceId};
 use tidepool_handler::Format;
 use tidepool_telemetry::{Sampler, remote_context};
@@ -17,13 +17,72 @@ const REQUEST_ID_LEN_MAX: usize = 128;
 /// Longest `Idempotency-Key`.
 const IDEMPOTENCY_KEY_LEN_MAX: usize = 255;
 
-const DEADLINE: HeaderName = HeaderName::from_static("tidepool-deadline-ms");
-const SESSION: HeaderName = HeaderName::from_static("tidepool-session");
-const PRIORITY: HeaderName = HeaderName::from_static("priority");
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-const UBER_TRACE_ID: HeaderName = HeaderName::from_static("uber-trace-id");
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// The headers that matter here. Looking each of them up would hash a dozen names; one walk over
+/// those that came compares a few.
+#[derive(Default)]
+pub(crate) struct Fields<'a> {
+    pub(crate) authorization: Option<&'a HeaderValue>,
+    content_length: Option<&'a HeaderValue>,
+    content_type: Option<&'a HeaderValue>,
+    content_encoding: Option<&'a HeaderValue>,
+    accept: Option<&'a HeaderValue>,
+    deadline: Option<&'a HeaderValue>,
+    session: Option<&'a HeaderValue>,
+    priority: Option<&'a HeaderValue>,
+    request_id: Option<&'a HeaderValue>,
+    traceparent: Option<&'a HeaderValue>,
+    uber_trace_id: Option<&'a HeaderValue>,
+    idempotency_key: Option<&'a HeaderValue>,
+    prefers_async: bool,
+}
+
+impl<'a> Fields<'a> {
+    /// Finds them; of a header that came twice the first counts.
+    pub(crate) fn find(headers: &'a HeaderMap) -> Self {
+        let mut fields = Self::default();
+        for (name, value) in headers {
+            let field = match name.as_str() {
+                "authorization" => &mut fields.authorization,
+                "content-length" => &mut fields.content_length,
+                "content-type" => &mut fields.content_type,
+                "content-encoding" => &mut fields.content_encoding,
+                "accept" => &mut fields.accept,
+                "tidepool-deadline-ms" => &mut fields.deadline,
+                "tidepool-session" => &mut fields.session,
+                "priority" => &mut fields.priority,
+                "x-request-id" => &mut fields.request_id,
+                "traceparent" => &mut fields.traceparent,
+                "uber-trace-id" => &mut fields.uber_trace_id,
+                "idempotency-key" => &mut fields.idempotency_key,
+                "prefer" => {
+                    fields.prefers_async |= prefers_async(value);
+                    continue;
+                }
+                _ => continue,
+            };
+            field.get_or_insert(value);
+        }
+        fields
+    }
+
+    /// How long the body is said to be.
+    pub(crate) fn announced(&self) -> Option<usize> {
+        text(self.content_length)?.parse().ok()
+    }
+}
+
+fn text(value: Option<&HeaderValue>) -> Option<&str> {
+    value.and_then(|value| value.to_str().ok())
+}
+
+/// RFC 7240: preferences are separated by commas, and unknown ones are passed over.
+fn prefers_async(value: &HeaderValue) -> bool {
+    let mut preferences = value.to_str().unwrap_or_default().split(',');
+    preferences.any(|preference| {
+        let name = preference.split(';').next().unwrap_or_default();
+        name.trim().eq_ignore_ascii_case("respond-async")
+    })
+}
 
 /// Who the request is, whatever else is wrong with it.
 #[derive(Clone, Debug)]
@@ -39,15 +98,13 @@ pub(crate) struct Identity {
 
 impl Identity {
     /// Joins the caller's trace, or begins one whose id is the request's.
-    pub(crate) fn read(headers: &HeaderMap, sampler: Sampler) -> Self {
+    pub(crate) fn read(fields: &Fields<'_>, sampler: Sampler) -> Self {
         let request_id = RequestId(uuid::Uuid::now_v7());
-        let callers_id = headers.get(&REQUEST_ID).and_then(|v| v.to_str().ok());
-        let callers_id = callers_id
+        let callers_id = text(fields.request_id)
             .filter(|id| (1..=REQUEST_ID_LEN_MAX).contains(&id.len()))
             .filter(|id| id.bytes().all(|b| b.is_ascii_graphic()))
             .map(str::to_owned);
-        let text = |name| headers.get(name).and_then(|v| v.to_str().ok());
-        let (traceparent, uber) = (text(&TRACEPARENT), text(&UBER_TRACE_ID));
+        let (traceparent, uber) = (text(fields.traceparent), text(fields.uber_trace_id));
         let remote = (traceparent.is_some() || uber.is_some())
             .then(|| remote_context(traceparent, uber))
             .flatten();
@@ -96,26 +153,27 @@ pub(crate) struct Wishes {
     pub(crate) priority: Priority,
     pub(crate) session: Option<u64>,
     pub(crate) idempotency_key: Option<String>,
+    /// Not to wait for the answer, but to ask for it later.
+    pub(crate) respond_async: bool,
 }
 
 impl Wishes {
-    pub(crate) fn read(headers: &HeaderMap) -> Result<Self, Problem> {
-        let input_format = input_format(headers)?;
+    pub(crate) fn read(fields: &Fields<'_>) -> Result<Self, Problem> {
+        let input_format = input_format(fields)?;
         Ok(Self {
             input_format,
-            reply_format: reply_format(headers, input_format)?,
-            deadline: deadline(headers)?,
-            priority: headers
-                .get(&PRIORITY)
-                .map_or_else(Priority::default, |value| {
-                    priority(value.to_str().unwrap_or_default())
-                }),
-            session: headers.get(&SESSION).map(|value| {
+            reply_format: reply_format(fields.accept, input_format)?,
+            deadline: deadline(fields.deadline)?,
+            priority: fields.priority.map_or_else(Priority::default, |value| {
+                priority(value.to_str().unwrap_or_default())
+            }),
+            session: fields.session.map(|value| {
                 let mut hasher = DefaultHasher::new();
                 value.as_bytes().hash(&mut hasher);
                 hasher.finish()
             }),
-            idempotency_key: idempotency_key(headers)?,
+            idempotency_key: idempotency_key(fields.idempotency_key)?,
+            respond_async: fields.prefers_async,
         })
     }
 
@@ -130,14 +188,14 @@ impl Wishes {
     }
 }
 
-fn input_format(headers: &HeaderMap) -> Result<Format, Problem> {
-    if let Some(encoding) = headers.get(header::CONTENT_ENCODING)
+fn input_format(fields: &Fields<'_>) -> Result<Format, Problem> {
+    if let Some(encoding) = fields.content_encoding
         && !encoding.as_bytes().eq_ignore_ascii_case(b"identity")
     {
         let detail = "bodies are read without a content encoding only";
         return Err(Problem::new(Code::UnsupportedMediaType, detail));
     }
-    let Some(value) = headers.get(header::CONTENT_TYPE) else {
+    let Some(value) = fields.content_type else {
         return Ok(Format::Json);
     };
     let text = value.to_str().unwrap_or_default();
@@ -152,8 +210,8 @@ fn input_format(headers: &HeaderMap) -> Result<Format, Problem> {
 }
 
 /// The accepted format with the highest weight; the input's own on a wildcard or without a wish.
-fn reply_format(headers: &HeaderMap, input: Format) -> Result<Format, Problem> {
-    let Some(value) = headers.get(header::ACCEPT) else {
+pub(crate) fn reply_format(accept: Option<&HeaderValue>, input: Format) -> Result<Format, Problem> {
+    let Some(value) = accept else {
         return Ok(input);
     };
     let text = value.to_str().unwrap_or_default();
@@ -182,8 +240,8 @@ fn reply_format(headers: &HeaderMap, input: Format) -> Result<Format, Problem> {
     })
 }
 
-fn deadline(headers: &HeaderMap) -> Result<Option<Duration>, Problem> {
-    let Some(value) = headers.get(&DEADLINE) else {
+fn deadline(value: Option<&HeaderValue>) -> Result<Option<Duration>, Problem> {
+    let Some(value) = value else {
         return Ok(None);
     };
     let ms = value
@@ -212,8 +270,8 @@ fn priority(value: &str) -> Priority {
 }
 
 /// A structured-field string, or the same without its quotes.
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
-    let Some(value) = headers.get(&IDEMPOTENCY_KEY) else {
+fn idempotency_key(value: Option<&HeaderValue>) -> Result<Option<String>, Problem> {
+    let Some(value) = value else {
         return Ok(None);
     };
     let text = value.to_str().unwrap_or_default().trim();
@@ -231,7 +289,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
 
 #[cfg(test)]
 mod tests {
-    use actix_web::http::header::HeaderValue;
+    use actix_web::http::header::HeaderName;
 
     use super::*;
 
@@ -263,7 +321,8 @@ mod tests {
 
     #[test]
     fn picks_the_best_accepted_format() {
-        let pick = |accept| reply_format(&headers(&[("accept", accept)]), Format::Json).ok();
+        let pick =
+            |accept| reply_format(Some(&HeaderValue::from_static(accept)), Format::Json).ok();
         assert_eq!(pick("*/*"), Some(Format::Json));
         assert_eq!(
             pick("application/json;q=0.5, application/msgpack"),
@@ -285,7 +344,7 @@ mod tests {
             ("idempotency-key", "\"\""),
         ] {
             assert!(
-                Wishes::read(&headers(&[(name, value)])).is_err(),
+                Wishes::read(&Fields::find(&headers(&[(name, value)]))).is_err(),
                 "{name}: {value}"
             );
         }
@@ -294,7 +353,7 @@ mod tests {
     #[test]
     fn a_configured_deadline_is_bounded_as_a_callers_is() {
         let now = std::time::Instant::now();
-        let wishes = Wishes::read(&HeaderMap::new()).unwrap();
+        let wishes = Wishes::read(&Fields::default()).unwrap();
         let deadline = wishes.deadline_from(now, u64::MAX);
         assert_eq!(
             deadline.remaining(now),
@@ -311,7 +370,7 @@ mod tests {
             ),
             ("x-request-id", "mine"),
         ]);
-        let identity = Identity::read(&headers, Sampler::new(0.0));
+        let identity = Identity::read(&Fields::find(&headers), Sampler::new(0.0));
         assert_eq!(
             identity.trace.trace_id.to_string(),
             "0af7651916cd43dd8448eb211c80319c"
@@ -322,9 +381,23 @@ mod tests {
     }
 
     #[test]
+    fn understands_preferences() {
+        for (value, wished) in [
+            ("respond-async", true),
+            ("wait=10, Respond-Async", true),
+            ("respond-async; x=1", true),
+            ("return=minimal", false),
+            ("respond-asynchronously", false),
+        ] {
+            let headers = headers(&[("prefer", value)]);
+            assert_eq!(Fields::find(&headers).prefers_async, wished, "{value}");
+        }
+    }
+
+    #[test]
     fn replaces_an_unusable_request_id() {
         let headers = headers(&[("x-request-id", "a b")]);
-        let identity = Identity::read(&headers, Sampler::new(0.0));
+        let identity = Identity::read(&Fields::find(&headers), Sampler::new(0.0));
         assert_eq!(identity.echoed_id(), identity.request_id.to_string());
     }
 }

@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use tidepool_handler::{Fault, Format, Payload};
+use tidepool_handler::Payload;
 use tidepool_store::{Kv, StoreError};
 
+use super::kept::{Ledger, Limits, State};
 use super::problem::{Code, Problem};
 
 /// How long an answer is kept.
@@ -21,20 +22,11 @@ const KEEP: Duration = Duration::from_secs(24 * 60 * 60);
 const CLAIM_MARGIN: Duration = Duration::from_secs(5);
 /// Largest answer that is kept; a larger one runs again.
 const BODY_BYTES_MAX: usize = 256 * 1024;
-
-#[derive(Serialize, Deserialize)]
-enum State {
-    Running,
-    Answered {
-        msgpack: bool,
-        body: Bytes,
-    },
-    Refused {
-        code: String,
-        detail: String,
-        faults: Vec<(String, String)>,
-    },
-}
+/// Most answers that are kept; beyond them the oldest keys are free again before their time.
+pub(crate) const LIMITS: Limits = Limits {
+    count_max: 50_000,
+    bytes_max: 256 * 1024 * 1024,
+};
 
 #[derive(Serialize, Deserialize)]
 struct Record {
@@ -54,6 +46,7 @@ pub(crate) enum Claim {
 /// The right to run; dropped unsettled, the key is free again.
 pub(crate) struct Ticket {
     kv: Arc<dyn Kv>,
+    ledger: Arc<Ledger>,
     name: String,
     fingerprint: u64,
     settled: bool,
@@ -61,12 +54,13 @@ pub(crate) struct Ticket {
 
 /// Claims a key for an input.
 pub(crate) async fn claim(
-    kv: &Arc<dyn Kv>,
+    ledger: &Arc<Ledger>,
     kind: &str,
     key: &str,
     input: &Payload,
     remaining: Duration,
 ) -> Result<Claim, Problem> {
+    let kv = ledger.kv();
     let fingerprint = hash(&(kind, &input.bytes));
     let name = format!(
         "idempotency/{kind}/{:016x}{:016x}",
@@ -86,6 +80,7 @@ pub(crate) async fn claim(
     {
         let ticket = Ticket {
             kv: Arc::clone(kv),
+            ledger: Arc::clone(ledger),
             name,
             fingerprint,
             settled: false,
@@ -102,32 +97,10 @@ pub(crate) async fn claim(
         let detail = "this Idempotency-Key was used with another input";
         return Err(Problem::new(Code::IdempotencyKeyReused, detail));
     }
-    match record.state {
-        State::Running => Err(in_progress()),
-        State::Answered { msgpack, body } => {
-            let format = if msgpack {
-                Format::MsgPack
-            } else {
-                Format::Json
-            };
-            Ok(Claim::Replay(Ok(Payload::new(format, body))))
-        }
-        State::Refused {
-            code,
-            detail,
-            faults,
-        } => {
-            let code = Code::from_name(&code).unwrap_or(Code::InvalidInput);
-            let faults = faults
-                .into_iter()
-                .map(|(at, what)| Fault::at(at, what))
-                .collect();
-            Ok(Claim::Replay(Err(Problem {
-                faults,
-                ..Problem::new(code, detail)
-            })))
-        }
-    }
+    record
+        .state
+        .into_result()
+        .map_or_else(|| Err(in_progress()), |result| Ok(Claim::Replay(result)))
 }
 
 impl Ticket {
@@ -136,7 +109,7 @@ impl Ticket {
         // Work that ran out of time may still be ending: the key stays claimed until the claim
         // runs out, so that nothing runs beside it.
         self.settled = matches!(result, Err(problem) if problem.code == Code::DeadlineExceeded);
-        let Some(state) = state_of(result) else {
+        let Some(state) = lasting(result) else {
             return;
         };
         let Ok(record) = encode(&Record {
@@ -145,6 +118,7 @@ impl Ticket {
         }) else {
             return;
         };
+        self.ledger.note(&self.name, record.len(), KEEP).await;
         match self.kv.put(&self.name, record, Some(KEEP)).await {
             Ok(_) => self.settled = true,
             Err(error) => tracing::warn!(%error, "an answer could not be kept for its key"),
@@ -164,25 +138,13 @@ impl Drop for Ticket {
     }
 }
 
-fn state_of(result: &Result<Payload, Problem>) -> Option<State> {
-    match result {
-        Ok(payload) => (payload.bytes.len() <= BODY_BYTES_MAX).then(|| State::Answered {
-            msgpack: payload.format == Format::MsgPack,
-            body: payload.bytes.clone(),
-        }),
-        Err(problem) => {
-            let lasting = problem.code.status() < 500 && !problem.code.retryable();
-            lasting.then(|| State::Refused {
-                code: problem.code.as_str().to_owned(),
-                detail: problem.detail.clone(),
-                faults: problem
-                    .faults
-                    .iter()
-                    .map(|fault| (fault.pointer.clone(), fault.message.clone()))
-                    .collect(),
-            })
-        }
-    }
+/// What is kept of an answer; nothing of one that may differ the next time.
+fn lasting(result: &Result<Payload, Problem>) -> Option<State> {
+    let lasts = match result {
+        Ok(payload) => payload.bytes.len() <= BODY_BYTES_MAX,
+        Err(problem) => problem.code.status() < 500 && !problem.code.retryable(),
+    };
+    lasts.then(|| State::of(result))
 }
 
 fn hash(value: &impl Hash) -> u64 {

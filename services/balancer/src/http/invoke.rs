@@ -1,107 +1,109 @@
 //! `POST /v1/invoke/{kind}`: the hot path.
 
-use std::fmt::Write;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use actix_web::http::header::{ALLOW, CONTENT_LENGTH, HeaderName, HeaderValue};
-use actix_web::http::{Method, StatusCode};
-use actix_web::{HttpRequest, HttpResponse, dev};
-use tidepool_core::{Deadline, SpanId, TraceContext, WorkerId};
+use actix_http::Message;
+use actix_web::dev::{Payload as BodyStream, RequestHead};
+use actix_web::http::Method;
+use actix_web::rt::System;
+use bytes::Bytes;
+use futures_util::future::LocalBoxFuture;
+use tidepool_core::{Deadline, SpanId, TraceContext};
 use tidepool_handler::{Call, CallContext, Failure, Format, Payload};
-use tidepool_store::Kv;
 
-use super::body::{self, Held};
-use super::head::{Identity, Wishes};
+use super::accepted::{Accepted, Guard};
+use super::body::{self, Body, Held};
+use super::front::kind_name;
+use super::head::{Fields, Identity, Wishes};
 use super::idempotency::{self, Claim};
-use super::problem::{Code, Problem, Subject};
+use super::kept::Ledger;
+use super::problem::{Code, Problem};
+use super::quota::Standing;
+use super::respond::{Attempt, Outgoing, Seen, Visit};
 use super::{Api, KindRoute, auth};
 use crate::dispatch::Ask;
 use crate::metrics::method_label;
-use crate::serve::{Served, Unserved, WorkTimes, serve};
-use crate::spans::Story;
+use crate::serve::{Served, Serving, Unserved, serve};
 
-/// The route as metrics and spans name it.
-pub(crate) const ROUTE: &str = "/v1/invoke/{kind}";
-
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const TRACERESPONSE: HeaderName = HeaderName::from_static("traceresponse");
-const WORKER: HeaderName = HeaderName::from_static("tidepool-worker");
-const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
-const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
-
-/// A request that got as far as its pool.
-struct Attempt {
-    result: Result<Payload, Problem>,
-    admitted: Option<Instant>,
-    waited: Duration,
-    times: Option<WorkTimes>,
-    worker: Option<WorkerId>,
-    context: Option<CallContext>,
-    replayed: bool,
+/// An answer to a request.
+pub(crate) enum Answer {
+    /// It is here.
+    Ready(Outgoing),
+    /// Somebody has to wait. Dropping the future cancels the request.
+    Later(LocalBoxFuture<'static, Outgoing>),
 }
 
-impl Attempt {
-    fn refused(problem: Problem) -> Self {
-        Self::without_work(Err(problem))
-    }
-
-    fn replayed(result: Result<Payload, Problem>) -> Self {
-        Self {
-            replayed: true,
-            ..Self::without_work(result)
-        }
-    }
-
-    fn without_work(result: Result<Payload, Problem>) -> Self {
-        Self {
-            result,
-            replayed: false,
-            admitted: None,
-            waited: Duration::ZERO,
-            times: None,
-            worker: None,
-            context: None,
-        }
-    }
+/// A request whose body has been read.
+struct Asked {
+    route: Arc<KindRoute>,
+    wishes: Wishes,
+    input: Payload,
+    held: Held,
+    deadline: Deadline,
 }
 
-/// Answers one request.
-pub(crate) async fn invoke(
-    request: &HttpRequest,
-    payload: dev::Payload,
-    api: &Api,
-) -> HttpResponse {
+/// Answers one request for a kind.
+pub(crate) fn invoke(api: &Arc<Api>, head: Message<RequestHead>, payload: BodyStream) -> Answer {
     let begin = Instant::now();
-    let identity = Identity::read(request.headers(), api.sampler);
-    let name = request.match_info().unprocessed();
-    let name = name.strip_prefix('/').unwrap_or(name);
-    let attempt = match find(api, request, name) {
-        Ok(route) => attempt(api, route, request, payload, &identity, begin).await,
-        Err(problem) => Attempt::refused(problem),
+    let fields = Fields::find(head.headers());
+    let identity = Identity::read(&fields, api.sampler);
+    let mut quota = None;
+    let wishes = find(api, &head, &fields, &mut quota, begin)
+        .and_then(|route| Ok((route, Wishes::read(&fields)?)));
+    let announced = fields.announced();
+    let method = method_label(head.method.as_str());
+    let mut visit = Visit {
+        head,
+        seen: Seen {
+            identity,
+            method,
+            route: None,
+            begin,
+        },
+        quota,
     };
-    let response = respond(&attempt, &identity, request.path());
-    let method = method_label(request.method().as_str());
-    let answered = (method, response.status());
-    finish(api, attempt, identity, name, begin, answered);
-    response
+    let (route, wishes) = match wishes {
+        Ok(found) => found,
+        Err(problem) => return visit.refused(api, problem),
+    };
+    visit.seen.route = Some(Arc::clone(&route));
+    match body::look(payload, announced, api.body_limits, &api.body_budget) {
+        Ok(Body::Here(bytes, held)) => {
+            let asked = Asked::new(route, wishes, bytes, held, begin);
+            visit.proceed(api, asked, begin)
+        }
+        Ok(Body::Coming(coming)) => visit.wait_for(api, route, wishes, coming),
+        Err(problem) => visit.refused(api, problem),
+    }
 }
 
 /// The checks that need no body.
-fn find<'a>(
-    api: &'a Api,
-    request: &HttpRequest,
-    name: &str,
-) -> Result<&'a Arc<KindRoute>, Problem> {
-    if request.method() != Method::POST {
+fn find(
+    api: &Api,
+    head: &RequestHead,
+    fields: &Fields<'_>,
+    standing: &mut Option<Standing>,
+    now: Instant,
+) -> Result<Arc<KindRoute>, Problem> {
+    if head.method != Method::POST {
         let problem = Problem::new(Code::MethodNotAllowed, "a request is sent with POST");
         return Err(Problem {
             allow: Some("POST"),
             ..problem
         });
     }
-    auth::check(request.headers(), api.token.as_deref())?;
-    api.kinds.get(name).ok_or_else(|| {
+    auth::check(fields.authorization, api.token.as_deref())?;
+    if let Some(quotas) = &api.quotas {
+        // Without a token to send, what is sent as one says nothing.
+        let token = fields.authorization.filter(|_| api.token.is_some());
+        let (left, taken) = quotas.take(token, head.peer_addr, now);
+        *standing = Some(left);
+        taken?;
+    }
+    let name = kind_name(&head.uri).unwrap_or_default();
+    let name = &*name;
+    api.kind(name).cloned().ok_or_else(|| {
         let shown: String = name.chars().take(80).collect();
         if api.unconfigured.iter().any(|kind| kind.as_str() == name) {
             Problem::new(
@@ -114,54 +116,193 @@ fn find<'a>(
     })
 }
 
-/// A request whose body has been read.
-struct Asked {
-    wishes: Wishes,
-    input: Payload,
-    held: Held,
-    deadline: Deadline,
+impl Asked {
+    fn new(
+        route: Arc<KindRoute>,
+        wishes: Wishes,
+        bytes: Bytes,
+        held: Held,
+        begin: Instant,
+    ) -> Self {
+        let input = Payload {
+            bytes,
+            format: wishes.input_format,
+        };
+        Self {
+            deadline: wishes.deadline_from(begin, route.pool.spec.deadline_ms),
+            route,
+            wishes,
+            input,
+            held,
+        }
+    }
 }
 
-async fn attempt(
-    api: &Api,
-    route: &Arc<KindRoute>,
-    request: &HttpRequest,
-    payload: dev::Payload,
-    identity: &Identity,
-    begin: Instant,
-) -> Attempt {
-    let mut asked = match read(api, route, request, payload, begin).await {
-        Ok(asked) => asked,
-        Err(problem) => return Attempt::refused(problem),
+impl Visit {
+    fn refused(self, api: &Api, problem: Problem) -> Answer {
+        Answer::Ready(self.finish(api, Attempt::refused(problem)))
+    }
+
+    /// Waits for the rest of the body, unless the request would be turned away anyhow: refusing
+    /// is cheapest before its body has been read.
+    fn wait_for(
+        self,
+        api: &Arc<Api>,
+        route: Arc<KindRoute>,
+        wishes: Wishes,
+        coming: body::Coming,
+    ) -> Answer {
+        if let Some(refusal) = route.pool.refuses_all() {
+            route.pool.arrive(route.kind_index).refuse();
+            return self.refused(api, refusal.into());
+        }
+        let api = Arc::clone(api);
+        Answer::Later(Box::pin(async move {
+            let answer = match coming.read().await {
+                Ok((bytes, held)) => {
+                    let asked = Asked::new(route, wishes, bytes, held, self.seen.begin);
+                    self.proceed(&api, asked, Instant::now())
+                }
+                Err(problem) => self.refused(&api, problem),
+            };
+            answer.outgoing().await
+        }))
+    }
+
+    /// Has a request done that has been read at `now`.
+    fn proceed(self, api: &Arc<Api>, mut asked: Asked, now: Instant) -> Answer {
+        if asked.wishes.respond_async
+            && let Some(accepted) = &api.accepted
+        {
+            return self.accept(api, Arc::clone(accepted), asked);
+        }
+        if let Some((key, ledger)) = key_of(api, &mut asked) {
+            return self.proceed_apart(api, ledger, key, asked);
+        }
+        match work(asked, &self.seen.identity, now) {
+            Working::Ended(attempt) => Answer::Ready(self.finish(api, attempt)),
+            Working::Going(going, job) => {
+                let api = Arc::clone(api);
+                Answer::Later(Box::pin(async move {
+                    let attempt = job.attempt(going.await, &self.seen.identity);
+                    self.finish(&api, attempt)
+                }))
+            }
+        }
+    }
+
+    /// Has a request with a key done, apart from the connection: a caller that loses it asks
+    /// again with the same key, and is to find the answer of this run instead of starting
+    /// another beside it.
+    fn proceed_apart(
+        self,
+        api: &Arc<Api>,
+        ledger: Arc<Ledger>,
+        key: String,
+        asked: Asked,
+    ) -> Answer {
+        let api = Arc::clone(api);
+        let identity = self.seen.identity.clone();
+        let running = actix_web::rt::spawn(keyed(ledger, key, asked, identity));
+        Answer::Later(Box::pin(async move {
+            let attempt = running.await.unwrap_or_else(|_| {
+                let detail = "the request ended without an answer";
+                Attempt::refused(Problem::new(Code::HandlerFailed, detail))
+            });
+            self.finish(&api, attempt)
+        }))
+    }
+}
+
+impl Visit {
+    /// Accepts a request and has it done where no connection and no thread of a connection
+    /// matters: its caller asks for the answer later.
+    fn accept(self, api: &Arc<Api>, accepted: Arc<Accepted>, asked: Asked) -> Answer {
+        if let Some(refusal) = asked.route.pool.refuses_all() {
+            asked.route.pool.arrive(asked.route.kind_index).refuse();
+            return self.refused(api, refusal.into());
+        }
+        let api = Arc::clone(api);
+        Answer::Later(Box::pin(async move {
+            let remaining = asked.deadline.remaining(Instant::now());
+            let kind = asked.route.spec.kind.clone();
+            let attempt = match accepted.accept(kind.as_str(), remaining).await {
+                Err(problem) => Attempt::refused(problem),
+                Ok(guard) => {
+                    let attempt = Attempt::accepted(&guard);
+                    let (api, seen) = (Arc::clone(&api), self.seen.clone());
+                    apart(move || answer_later(api, guard, asked, seen));
+                    attempt
+                }
+            };
+            self.finish(&api, attempt)
+        }))
+    }
+}
+
+/// Begins something on the thread that outlives those of the connections.
+fn apart<F: Future<Output = ()> + 'static>(begin: impl FnOnce() -> F + Send + 'static) {
+    let Some(system) = System::try_current() else {
+        actix_web::rt::spawn(begin());
+        return;
     };
+    // When the thread is gone already the process ends: what was accepted is dropped, which says
+    // so to whoever asks.
+    let _ = system.arbiter().spawn_fn(move || {
+        actix_web::rt::spawn(begin());
+    });
+}
+
+/// Does an accepted request and writes its answer down.
+async fn answer_later(api: Arc<Api>, guard: Guard, mut asked: Asked, seen: Seen) {
+    let attempt = match key_of(&api, &mut asked) {
+        Some((key, ledger)) => keyed(ledger, key, asked, seen.identity.clone()).await,
+        None => run(asked, &seen.identity).await,
+    };
+    api.metrics.accepted_ended(attempt.result.is_ok());
+    guard.settle(&attempt.result).await;
+    let status = attempt
+        .result
+        .as_ref()
+        .map_or_else(|p| p.code.status(), |_| 200);
+    seen.tell(&api, attempt, status, Instant::now());
+}
+
+/// The key of a request, where answers are kept for keys.
+fn key_of(api: &Api, asked: &mut Asked) -> Option<(String, Arc<Ledger>)> {
     let key = asked.wishes.idempotency_key.take();
-    let Some((key, kv)) = key.zip(api.idempotency.clone()) else {
-        return work(route, asked, identity).await;
-    };
-    // Apart from the connection: a caller that loses it asks again with the same key, and is to
-    // find the answer of this run instead of starting another beside it.
-    let running = keyed(kv, key, Arc::clone(route), asked, identity.clone());
-    actix_web::rt::spawn(running).await.unwrap_or_else(|_| {
-        let detail = "the request ended without an answer";
-        Attempt::refused(Problem::new(Code::HandlerFailed, detail))
-    })
+    key.zip(api.idempotency.clone())
+}
+
+/// Does a request that nobody has to be told of meanwhile.
+async fn run(asked: Asked, identity: &Identity) -> Attempt {
+    match work(asked, identity, Instant::now()) {
+        Working::Ended(attempt) => attempt,
+        Working::Going(going, job) => job.attempt(going.await, identity),
+    }
+}
+
+impl Answer {
+    async fn outgoing(self) -> Outgoing {
+        match self {
+            Self::Ready(outgoing) => outgoing,
+            Self::Later(later) => later.await,
+        }
+    }
 }
 
 /// Runs a request with a key to its end, or gives the answer of the one before.
-async fn keyed(
-    kv: Arc<dyn Kv>,
-    key: String,
-    route: Arc<KindRoute>,
-    asked: Asked,
-    identity: Identity,
-) -> Attempt {
+async fn keyed(ledger: Arc<Ledger>, key: String, asked: Asked, identity: Identity) -> Attempt {
     let remaining = asked.deadline.remaining(Instant::now());
-    let (kind, format) = (route.spec.kind.as_str(), asked.wishes.reply_format);
-    match idempotency::claim(&kv, kind, &key, &asked.input, remaining).await {
+    let kind = asked.route.spec.kind.clone();
+    let format = asked.wishes.reply_format;
+    match idempotency::claim(&ledger, kind.as_str(), &key, &asked.input, remaining).await {
         Err(problem) => Attempt::refused(problem),
-        Ok(Claim::Replay(result)) => Attempt::replayed(in_format(result, format)),
+        Ok(Claim::Replay(result)) => {
+            Attempt::replayed(result.and_then(|kept| in_format(kept, format)))
+        }
         Ok(Claim::Run(ticket)) => {
-            let attempt = work(&route, asked, &identity).await;
+            let attempt = run(asked, &identity).await;
             ticket.settle(&attempt.result).await;
             attempt
         }
@@ -169,17 +310,31 @@ async fn keyed(
 }
 
 /// A kept answer in the format that this caller wants.
-fn in_format(result: Result<Payload, Problem>, format: Format) -> Result<Payload, Problem> {
-    result.and_then(|payload| {
-        payload
-            .transcode(format)
-            .map_err(|error| Problem::from(Failure::from(error)))
-    })
+pub(super) fn in_format(payload: Payload, format: Format) -> Result<Payload, Problem> {
+    payload
+        .transcode(format)
+        .map_err(|error| Problem::from(Failure::from(error)))
+}
+
+/// What is kept of a request while its pool does the work.
+struct Job {
+    route: Arc<KindRoute>,
+    input: Payload,
+    context: CallContext,
+    admitted: Instant,
+    /// Its bytes count until its work has ended.
+    _held: Held,
+}
+
+enum Working {
+    Ended(Attempt),
+    Going(LocalBoxFuture<'static, Served>, Job),
 }
 
 /// Has the pool do the work.
-async fn work(route: &KindRoute, asked: Asked, identity: &Identity) -> Attempt {
+fn work(asked: Asked, identity: &Identity, now: Instant) -> Working {
     let Asked {
+        route,
         wishes,
         input,
         held,
@@ -201,59 +356,40 @@ async fn work(route: &KindRoute, asked: Asked, identity: &Identity) -> Attempt {
         reply_format: wishes.reply_format,
         context: context.clone(),
     };
-    let admitted = Instant::now();
-    let served = serve(&route.pool, route.kind_index, ask, call).await;
-    drop(held);
-    let Served {
-        result,
-        waited,
-        times,
-        worker,
-    } = served;
-    let result = result.map_err(|unserved| explain(unserved, route, &input, identity));
-    Attempt {
-        result,
-        admitted: Some(admitted),
-        waited,
-        times,
-        worker,
-        context: Some(context),
-        replayed: false,
+    let serving = serve(&route.pool, route.kind_index, ask, call, now);
+    let job = Job {
+        route,
+        input,
+        context,
+        admitted: now,
+        _held: held,
+    };
+    match serving {
+        Serving::Done(served) => {
+            let ended = served.times.map(|times| times.end);
+            let attempt = job.attempt(served, identity);
+            Working::Ended(Attempt { ended, ..attempt })
+        }
+        Serving::Going(going) => Working::Going(going, job),
     }
 }
 
-async fn read(
-    api: &Api,
-    route: &KindRoute,
-    request: &HttpRequest,
-    payload: dev::Payload,
-    begin: Instant,
-) -> Result<Asked, Problem> {
-    let wishes = Wishes::read(request.headers())?;
-    // Refusing is cheapest before the body has been read.
-    if let Some(refusal) = route.pool.refuses_all() {
-        route
-            .pool
-            .arrive(route.kind_index)
-            .end(crate::pool::Outcome::Refused);
-        return Err(refusal.into());
+impl Job {
+    fn attempt(self, served: Served, identity: &Identity) -> Attempt {
+        let result = served.result;
+        Attempt {
+            result: result
+                .map_err(|unserved| explain(unserved, &self.route, &self.input, identity)),
+            admitted: Some(self.admitted),
+            waited: served.waited,
+            times: served.times,
+            worker: served.worker,
+            context: Some(self.context),
+            replayed: false,
+            location: None,
+            ended: None,
+        }
     }
-    let length = request.headers().get(CONTENT_LENGTH);
-    let announced = length
-        .and_then(|v| v.to_str().ok())
-        .and_then(|v| v.parse().ok());
-    let (bytes, held) = body::read(payload, announced, api.body_limits, &api.body_budget).await?;
-    let input = Payload {
-        bytes,
-        format: wishes.input_format,
-    };
-    let deadline = wishes.deadline_from(begin, route.pool.spec.deadline_ms);
-    Ok(Asked {
-        wishes,
-        input,
-        held,
-        deadline,
-    })
 }
 
 /// Tells the operator the cause, and gives the caller every fault of a wrong input.
@@ -283,145 +419,4 @@ fn explain(unserved: Unserved, route: &KindRoute, input: &Payload, identity: &Id
         }
     }
     problem
-}
-
-fn respond(attempt: &Attempt, identity: &Identity, path: &str) -> HttpResponse {
-    let request_id = identity.echoed_id();
-    let mut response = match &attempt.result {
-        Ok(payload) => {
-            let mut response = HttpResponse::new(StatusCode::OK).set_body(payload.bytes.clone());
-            let media_type = HeaderValue::from_static(payload.format.media_type());
-            response
-                .headers_mut()
-                .insert(actix_web::http::header::CONTENT_TYPE, media_type);
-            response.map_into_boxed_body()
-        }
-        Err(problem) => problem.response(Subject {
-            instance: path,
-            request_id: &request_id,
-            trace_id: &identity.trace.trace_id.to_string(),
-        }),
-    };
-    let headers = response.headers_mut();
-    let mut insert = |name: HeaderName, value: String| {
-        if let Ok(value) = HeaderValue::try_from(value) {
-            headers.insert(name, value);
-        }
-    };
-    insert(TRACERESPONSE, identity.trace.traceparent());
-    insert(REQUEST_ID, request_id);
-    if let Some(worker) = &attempt.worker {
-        insert(WORKER, worker.to_string());
-    }
-    if let Some(times) = attempt.times {
-        insert(SERVER_TIMING, server_timing(attempt.waited, times));
-    }
-    if attempt.replayed {
-        insert(REPLAYED, "true".to_owned());
-    }
-    debug_assert!(headers.contains_key(ALLOW) || response.status() != 405);
-    response
-}
-
-/// `queue;dur=1.234, work;dur=5.678` in milliseconds.
-fn server_timing(waited: Duration, times: WorkTimes) -> String {
-    let work = times.end.saturating_duration_since(times.begin);
-    let mut text = String::with_capacity(48);
-    text.push_str("queue;dur=");
-    push_ms(&mut text, waited);
-    text.push_str(", work;dur=");
-    push_ms(&mut text, work);
-    text
-}
-
-/// Milliseconds with three decimals.
-fn push_ms(text: &mut String, duration: Duration) {
-    let us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-    if us < 1_000 {
-        // The usual case, without the machinery of formatting.
-        text.push_str("0.");
-        for digit in [us / 100, us / 10 % 10, us % 10] {
-            text.push(char::from(b'0' + u8::try_from(digit).unwrap_or(0)));
-        }
-    } else {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{}.{:03}", us / 1_000, us % 1_000);
-    }
-}
-
-/// Counts the request, and tells its spans after the answer has gone out.
-fn finish(
-    api: &Api,
-    attempt: Attempt,
-    identity: Identity,
-    name: &str,
-    begin: Instant,
-    (method, status): (&'static str, StatusCode),
-) {
-    let end = Instant::now();
-    let took = end.saturating_duration_since(begin);
-    if status == StatusCode::OK {
-        api.invoked_ok.observe(took.as_secs_f64());
-    } else {
-        api.metrics
-            .http(method, ROUTE, status.as_str())
-            .observe(took.as_secs_f64());
-    }
-    let keep = identity.trace.sampled || status.as_u16() >= 500 || took >= api.slow;
-    if !keep || !api.spans.is_on() {
-        return;
-    }
-    let pool = api
-        .kinds
-        .get(name)
-        .map(|route| route.pool.name().to_string());
-    let handler = attempt
-        .context
-        .as_ref()
-        .map_or_else(SpanId::random, |c| c.trace.span_id);
-    let story = Story {
-        method,
-        request_id: identity.echoed_id(),
-        trace: identity.trace,
-        parent: identity.parent,
-        handler,
-        // Only names of kinds that exist: what else callers send is not for labels.
-        kind: if pool.is_some() {
-            name.to_owned()
-        } else {
-            "unknown".to_owned()
-        },
-        pool: pool.unwrap_or_default(),
-        status: status.as_u16(),
-        begin,
-        end,
-        admitted: attempt.admitted,
-        waited: attempt.waited,
-        times: attempt.times,
-        worker: attempt.worker,
-        steps: attempt
-            .context
-            .map(|c| c.take_recorded())
-            .unwrap_or_default(),
-        error: attempt.result.err().map(|problem| problem.code.as_str()),
-    };
-    let spans = api.spans.clone();
-    actix_web::rt::spawn(async move { story.tell(&spans) });
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn server_timing_is_in_milliseconds() {
-        let begin = Instant::now();
-        let times = WorkTimes {
-            granted: begin,
-            begin,
-            end: begin + Duration::from_micros(12_034),
-        };
-        let text = server_timing(Duration::from_micros(7), times);
-        assert_eq!(text, "queue;dur=0.007, work;dur=12.034");
-    }
 }

@@ -1,30 +1,38 @@
 //! The HTTP API for clients (default 127.0.0.1:8700).
 
+mod accepted;
 mod auth;
 mod body;
+mod front;
 mod head;
 mod idempotency;
 mod invoke;
+mod kept;
 mod openapi;
 mod pages;
 mod problem;
+mod quota;
+mod respond;
+mod timing;
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use actix_web::dev::{ServiceRequest, ServiceResponse, fn_service};
-use actix_web::web;
 use prometheus::Histogram;
 use tidepool_core::Kind;
 use tidepool_handler::{Fault, KindSpec, Payload};
-use tidepool_store::Kv;
+use tidepool_store::{Kv, Log};
 use tidepool_telemetry::{Sampler, Spans};
 
 use crate::metrics::BalancerMetrics;
 use crate::pool::Pool;
+use accepted::Accepted;
 use body::{BodyBudget, BodyLimits};
+pub use front::front;
+use kept::Ledger;
+pub use quota::Quota;
+use quota::Quotas;
 
 /// Most faults that are told of one input.
 const FAULTS_MAX: usize = 32;
@@ -101,8 +109,11 @@ pub struct ApiConfig {
     pub body_read_timeout: Duration,
     /// Token that callers must send, if any.
     pub token: Option<String>,
-    /// Where answers are kept for `Idempotency-Key`.
-    pub idempotency: Option<Arc<dyn Kv>>,
+    /// Where answers are kept, for `Idempotency-Key` and `Prefer: respond-async`; without it
+    /// both wishes are passed over.
+    pub keep: Option<Keep>,
+    /// What one caller may ask for, if that is bounded.
+    pub quota: Option<Quota>,
     /// Which traces to keep.
     pub sampler: Sampler,
     /// Where spans go.
@@ -117,14 +128,27 @@ pub struct ApiConfig {
     pub commit: &'static str,
 }
 
+/// Where answers are kept.
+pub struct Keep {
+    /// The answers.
+    pub kv: Arc<dyn Kv>,
+    /// In which order they came.
+    pub log: Arc<dyn Log>,
+    /// Whether no other process uses this store.
+    pub is_only: bool,
+}
+
 /// The state of the client API, shared by its threads.
 pub struct Api {
-    kinds: HashMap<Kind, Arc<KindRoute>>,
+    /// By name; a handful, so that halving beats hashing.
+    kinds: Vec<Arc<KindRoute>>,
     unconfigured: Vec<Kind>,
     body_limits: BodyLimits,
     body_budget: Arc<BodyBudget>,
     token: Option<String>,
-    idempotency: Option<Arc<dyn Kv>>,
+    idempotency: Option<Arc<Ledger>>,
+    accepted: Option<Arc<Accepted>>,
+    quotas: Option<Quotas>,
     sampler: Sampler,
     spans: Spans,
     slow: Duration,
@@ -142,10 +166,11 @@ impl Api {
     pub fn new(config: ApiConfig) -> Self {
         let specs: Vec<&KindSpec> = config.kinds.iter().map(|route| &route.spec).collect();
         let openapi = openapi::document(&specs, config.version, config.token.is_some());
-        let by_name = |route: KindRoute| (route.spec.kind.clone(), Arc::new(route));
+        let mut kinds: Vec<_> = config.kinds.into_iter().map(Arc::new).collect();
+        kinds.sort_by(|a, b| a.spec.kind.cmp(&b.spec.kind));
         Self {
             openapi,
-            kinds: config.kinds.into_iter().map(by_name).collect(),
+            kinds,
             unconfigured: config.unconfigured,
             body_limits: BodyLimits {
                 bytes_max: config.body_bytes_max,
@@ -153,11 +178,18 @@ impl Api {
             },
             body_budget: BodyBudget::new(config.body_bytes_total_max),
             token: config.token,
-            idempotency: config.idempotency,
+            idempotency: config.keep.as_ref().map(|keep| {
+                let (kv, log) = (Arc::clone(&keep.kv), Arc::clone(&keep.log));
+                Ledger::new(kv, log, "kept/idempotency", idempotency::LIMITS)
+            }),
+            accepted: config
+                .keep
+                .map(|keep| Accepted::new(keep, config.metrics.accepted_running.clone())),
+            quotas: config.quota.map(Quotas::new),
             sampler: config.sampler,
             spans: config.spans,
             slow: config.slow,
-            invoked_ok: config.metrics.http("POST", invoke::ROUTE, "200"),
+            invoked_ok: config.metrics.http("POST", respond::ROUTE, "200"),
             metrics: config.metrics,
             version: config.version,
             commit: config.commit,
@@ -170,29 +202,19 @@ impl Api {
         self.draining.store(true, Ordering::Relaxed);
     }
 
+    /// Waits until no request that was accepted with `Prefer: respond-async` is under way.
+    pub async fn finish_accepted(&self) {
+        if let Some(accepted) = &self.accepted {
+            accepted.finished().await;
+        }
+    }
+
+    fn kind(&self, name: &str) -> Option<&Arc<KindRoute>> {
+        let at = |route: &Arc<KindRoute>| route.spec.kind.as_str().cmp(name);
+        self.kinds.get(self.kinds.binary_search_by(at).ok()?)
+    }
+
     fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
-    }
-}
-
-/// Adds the routes of the API to an actix-web application.
-pub fn configure(api: web::Data<Api>) -> impl FnOnce(&mut web::ServiceConfig) {
-    move |config| {
-        let openapi = api.openapi.clone();
-        // The hot path: a plain prefix is compared where a pattern would be matched, and a
-        // service has no extractors to poll.
-        let hot = api.clone().into_inner();
-        let invoke = fn_service(move |request: ServiceRequest| {
-            let api = Arc::clone(&hot);
-            async move {
-                let (request, payload) = request.into_parts();
-                let response = invoke::invoke(&request, payload, &api).await;
-                Ok(ServiceResponse::new(request, response))
-            }
-        });
-        config
-            .app_data(api)
-            .service(web::scope("/v1/invoke").default_service(invoke))
-            .service(pages::scope(openapi));
     }
 }

@@ -29,6 +29,10 @@ pub(crate) fn document(kinds: &[&KindSpec], version: &str, needs_token: bool) ->
         let get = json!({"summary": summary, "tags": [tag], "responses": answer});
         paths.insert(path.to_owned(), json!({"get": get}));
     }
+    paths.insert(
+        "/v1/requests/{id}".to_owned(),
+        json!({"get": accepted_request()}),
+    );
     let mut document = json!({
         "openapi": "3.1.0",
         "info": {
@@ -67,10 +71,78 @@ fn invoke(spec: &KindSpec) -> Value {
                 "traceresponse": {"schema": text()},
                 "Tidepool-Worker": {"schema": text()},
                 "Server-Timing": {"schema": text()},
+                "RateLimit": {"schema": text()},
+                "RateLimit-Policy": {"schema": text()},
             },
         },
+        "202": {
+            "description": "Accepted, as Prefer: respond-async asked for",
+            "content": {"application/json": {"schema": running_schema()}},
+            "headers": {"Location": {"schema": text()}, "Preference-Applied": {"schema": text()}},
+        },
     });
-    for code in Code::ALL {
+    let for_accepted = [Code::UnknownRequest, Code::Interrupted];
+    add_problems(
+        &mut responses,
+        Code::ALL.iter().filter(|code| !for_accepted.contains(code)),
+    );
+
+    json!({
+        "summary": spec.summary,
+        "tags": ["invoke"],
+        "operationId": format!("invoke_{}", spec.kind),
+        "parameters": [
+            header("Tidepool-Deadline-Ms", json!({"type": "integer", "minimum": 1, "maximum": 600_000}),
+                "How long the answer is worth waiting for"),
+            header("Priority", json!({"type": "string", "example": "u=3"}),
+                "RFC 9218: u=0 is the most urgent, u=7 the least"),
+            header("Tidepool-Session", text(), "Requests of one session prefer one worker"),
+            header("Idempotency-Key", text(), "The same key gets the same answer, once run"),
+            header("Prefer", json!({"type": "string", "example": "respond-async"}),
+                "RFC 7240: with respond-async the answer is asked for later, at Location"),
+            header("traceparent", text(), "W3C Trace Context"),
+            header("X-Request-Id", text(), "Echoed in the answer"),
+        ],
+        "requestBody": {"required": true, "content": input},
+        "responses": responses,
+    })
+}
+
+/// What has become of a request that was accepted.
+fn accepted_request() -> Value {
+    let mut responses = json!({
+        "200": {"description": "The answer, as it would have been given at once"},
+        "202": {
+            "description": "It has not ended: ask again after Retry-After seconds",
+            "content": {"application/json": {"schema": running_schema()}},
+        },
+    });
+    add_problems(&mut responses, Code::ALL.iter());
+    json!({
+        "summary": "The answer of an accepted request, once it is there and for an hour after",
+        "tags": ["invoke"],
+        "operationId": "accepted_request",
+        "parameters": [
+            {"name": "id", "in": "path", "required": true, "schema": {"type": "string"}},
+        ],
+        "responses": responses,
+    })
+}
+
+fn running_schema() -> Value {
+    let text = || json!({"type": "string"});
+    json!({
+        "type": "object",
+        "required": ["id", "state", "kind", "accepted_at"],
+        "properties": {
+            "id": text(), "state": {"const": "running"}, "kind": text(), "accepted_at": text(),
+        },
+    })
+}
+
+/// Describes problems under their statuses.
+fn add_problems<'a>(responses: &mut Value, codes: impl Iterator<Item = &'a Code>) {
+    for code in codes {
         let status = code.status().to_string();
         let line = format!("`{}`: {}. {}", code.as_str(), code.title(), code.advice());
         let described = responses[&status]["description"]
@@ -83,23 +155,6 @@ fn invoke(spec: &KindSpec) -> Value {
             }},
         });
     }
-    json!({
-        "summary": spec.summary,
-        "tags": ["invoke"],
-        "operationId": format!("invoke_{}", spec.kind),
-        "parameters": [
-            header("Tidepool-Deadline-Ms", json!({"type": "integer", "minimum": 1, "maximum": 600_000}),
-                "How long the answer is worth waiting for"),
-            header("Priority", json!({"type": "string", "example": "u=3"}),
-                "RFC 9218: u=0 is the most urgent, u=7 the least"),
-            header("Tidepool-Session", text(), "Requests of one session prefer one worker"),
-            header("Idempotency-Key", text(), "The same key gets the same answer, once run"),
-            header("traceparent", text(), "W3C Trace Context"),
-            header("X-Request-Id", text(), "Echoed in the answer"),
-        ],
-        "requestBody": {"required": true, "content": input},
-        "responses": responses,
-    })
 }
 
 fn problem_schema() -> Value {

@@ -4,14 +4,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use actix_web::body::{EitherBody, MessageBody};
-use actix_web::dev::{HttpServiceFactory, ServiceRequest, ServiceResponse};
-use actix_web::http::header::{self, LOCATION};
+use actix_web::dev::{Handler, HttpServiceFactory, ServiceRequest, ServiceResponse};
+use actix_web::http::header::{self, ACCEPT, AUTHORIZATION, LOCATION, RETRY_AFTER};
 use actix_web::middleware::{Next, from_fn};
-use actix_web::{HttpMessage, HttpRequest, HttpResponse, Resource, web};
+use actix_web::{FromRequest, HttpMessage, HttpRequest, HttpResponse, Resource, web};
 use serde_json::json;
 use utoipa_swagger_ui::SwaggerUi;
 
-use super::head::Identity;
+use super::accepted::{Found, running_body};
+use super::head::{Fields, Identity, reply_format};
+use super::invoke::in_format;
 use super::problem::{Code, Problem, Subject};
 use super::{Api, auth};
 
@@ -19,31 +21,39 @@ use super::{Api, auth};
 pub(crate) fn scope(openapi: serde_json::Value) -> impl HttpServiceFactory {
     web::scope("")
         .wrap(from_fn(observe))
-        .service(get("/", web::get().to(|| async { redirect("/docs/") })))
-        .service(get("/docs", web::get().to(|| async { redirect("/docs/") })))
+        .service(page("/", to_docs))
+        .service(page("/docs", to_docs))
         .service(SwaggerUi::new("/docs/{_:.*}").external_url_unchecked("/openapi.json", openapi))
-        .service(get("/v1/kinds", web::get().to(kinds)))
-        .service(get(
-            "/livez",
-            web::get().to(|| async { HttpResponse::Ok().body("ok\n") }),
-        ))
-        .service(get("/readyz", web::get().to(readyz)))
-        .service(get("/healthz", web::get().to(readyz)))
-        .service(get("/version", web::get().to(version)))
-        .service(get("/problems/{code}", web::get().to(problem_page)))
+        .service(page("/v1/kinds", kinds))
+        .service(page("/v1/requests/{id}", accepted_request))
+        .service(page("/livez", livez))
+        .service(page("/readyz", readyz))
+        .service(page("/healthz", readyz))
+        .service(page("/version", version))
+        .service(page("/problems/{code}", problem_page))
         .default_service(web::to(nothing_here))
 }
 
-fn get(path: &str, route: actix_web::Route) -> Resource {
+/// A page to GET, or to HEAD as health checks do.
+fn page<F, Args>(path: &str, handler: F) -> Resource
+where
+    F: Handler<Args, Output = HttpResponse> + Clone,
+    Args: FromRequest + 'static,
+{
     web::resource(path)
-        .route(route)
+        .route(web::get().to(handler.clone()))
+        .route(web::head().to(handler))
         .default_service(web::to(wrong_method))
 }
 
-fn redirect(to: &'static str) -> HttpResponse {
+async fn to_docs() -> HttpResponse {
     HttpResponse::TemporaryRedirect()
-        .insert_header((LOCATION, to))
+        .insert_header((LOCATION, "/docs/"))
         .finish()
+}
+
+async fn livez() -> HttpResponse {
+    HttpResponse::Ok().body("ok\n")
 }
 
 /// Times the request under its route's pattern, and adds its id.
@@ -55,7 +65,7 @@ async fn observe<B: MessageBody + 'static>(
     let api = request.app_data::<web::Data<Api>>().cloned();
     let identity = api
         .as_ref()
-        .map(|api| Identity::read(request.headers(), api.sampler));
+        .map(|api| Identity::read(&Fields::find(request.headers()), api.sampler));
     if let Some(identity) = &identity {
         request.extensions_mut().insert(identity.clone());
     }
@@ -101,7 +111,7 @@ async fn wrong_method(request: HttpRequest) -> HttpResponse {
     let problem = Problem::new(Code::MethodNotAllowed, "this route is read with GET");
     tell(
         &Problem {
-            allow: Some("GET"),
+            allow: Some("GET, HEAD"),
             ..problem
         },
         &request,
@@ -109,12 +119,12 @@ async fn wrong_method(request: HttpRequest) -> HttpResponse {
 }
 
 async fn kinds(request: HttpRequest, api: web::Data<Api>) -> HttpResponse {
-    if let Err(problem) = auth::check(request.headers(), api.token.as_deref()) {
+    let authorization = request.headers().get(AUTHORIZATION);
+    if let Err(problem) = auth::check(authorization, api.token.as_deref()) {
         return tell(&problem, &request);
     }
-    let mut routes: Vec<_> = api.kinds.values().collect();
-    routes.sort_by_key(|route| route.spec.kind.clone());
-    let kinds: Vec<_> = routes
+    let kinds: Vec<_> = api
+        .kinds
         .iter()
         .map(|route| {
             let (spec, pool) = (&route.spec, &route.pool.spec);
@@ -133,6 +143,41 @@ async fn kinds(request: HttpRequest, api: web::Data<Api>) -> HttpResponse {
     HttpResponse::Ok().json(json!({"kinds": kinds, "unconfigured": api.unconfigured}))
 }
 
+/// What has become of a request that was accepted to be answered later.
+async fn accepted_request(
+    request: HttpRequest,
+    api: web::Data<Api>,
+    id: web::Path<String>,
+) -> HttpResponse {
+    let authorization = request.headers().get(AUTHORIZATION);
+    if let Err(problem) = auth::check(authorization, api.token.as_deref()) {
+        return tell(&problem, &request);
+    }
+    let Some(accepted) = &api.accepted else {
+        return nothing_here(request).await;
+    };
+    let found = match accepted.find(&id).await {
+        Ok(Found::Ended(Ok(kept))) => {
+            let accept = request.headers().get(ACCEPT);
+            reply_format(accept, kept.format).and_then(|format| in_format(kept, format))
+        }
+        Ok(Found::Ended(Err(problem))) | Err(problem) => Err(problem),
+        Ok(Found::Running { kind, accepted_ms }) => {
+            let body = running_body(&id, &kind, accepted_ms);
+            return HttpResponse::Accepted()
+                .insert_header((RETRY_AFTER, 1))
+                .content_type(body.format.media_type())
+                .body(body.bytes);
+        }
+    };
+    match found {
+        Ok(answer) => HttpResponse::Ok()
+            .content_type(answer.format.media_type())
+            .body(answer.bytes),
+        Err(problem) => tell(&problem, &request),
+    }
+}
+
 /// Ready when requests are let in and at least one pool has a worker.
 async fn readyz(api: web::Data<Api>) -> HttpResponse {
     if api.is_draining() {
@@ -141,8 +186,7 @@ async fn readyz(api: web::Data<Api>) -> HttpResponse {
     let without_workers = |route: &&Arc<super::KindRoute>| {
         route.pool.ready_slots() == 0 && route.pool.busy_slots() == 0
     };
-    if !api.kinds.is_empty()
-        && api.kinds.values().filter(without_workers).count() == api.kinds.len()
+    if !api.kinds.is_empty() && api.kinds.iter().filter(without_workers).count() == api.kinds.len()
     {
         return HttpResponse::ServiceUnavailable().body("no worker is ready\n");
     }

@@ -53,6 +53,8 @@ codes! {
         "Send the API token as 'Authorization: Bearer <token>'.";
     UnknownKind = "unknown_kind", 404, "There is no such kind", false,
         "GET /v1/kinds lists the kinds there are.";
+    UnknownRequest = "unknown_request", 404, "There is no such accepted request", false,
+        "Use the Location of the 202 answer; answers are kept for an hour.";
     NotFound = "not_found", 404, "There is nothing here", false,
         "See /docs for the routes there are.";
     MethodNotAllowed = "method_not_allowed", 405, "This method is not for this route", false,
@@ -73,6 +75,8 @@ codes! {
         "Ask for less, or raise the limit where the request allows it.";
     IdempotencyKeyReused = "idempotency_key_reused", 422, "The Idempotency-Key belongs to another request", false,
         "Use a new key for a new request.";
+    QuotaExceeded = "quota_exceeded", 429, "This caller has used up its quota", true,
+        "Try again after Retry-After seconds; the RateLimit header says what is left.";
     HandlerFailed = "handler_failed", 500, "The handler failed", false,
         "Report the trace id to the operator.";
     HandlerPanicked = "handler_panicked", 500, "The handler crashed", false,
@@ -85,6 +89,8 @@ codes! {
         "Try again after Retry-After seconds; another process will answer.";
     DependencyUnavailable = "dependency_unavailable", 503, "Something the kind needs is not available", true,
         "Try again after Retry-After seconds.";
+    Interrupted = "interrupted", 503, "The accepted request was cut short", true,
+        "Send the request again. It may have begun: use an Idempotency-Key if it must not run twice.";
     DeadlineExceeded = "deadline_exceeded", 504, "The deadline passed", true,
         "Ask for less, or allow more time with Tidepool-Deadline-Ms.";
 }

@@ -87,7 +87,7 @@ async fn a_slot_of_a_replaced_seat_is_given_back_and_not_handed_out_again() {
     let held = slot(&pool);
     let waiting = queued(&pool);
     let again = Seat::new(
-        held.seat.worker.clone(),
+        held.place.seat.worker.clone(),
         1,
         Vec::new(),
         Lane::new("act", 1),
@@ -95,7 +95,7 @@ async fn a_slot_of_a_replaced_seat_is_given_back_and_not_handed_out_again() {
     );
     PoolTable(Arc::clone(&pool)).join(Arc::new(again));
     let fresh = waiting.slot().await.expect("the new seat serves");
-    assert!(!Arc::ptr_eq(&fresh.seat, &held.seat));
+    assert!(!Arc::ptr_eq(&fresh.place, &held.place));
     assert_eq!((pool.busy_slots(), pool.ready_slots()), (2, 1));
     drop(held);
     assert!(matches!(admit(&pool), Admitted::Queued(_)));

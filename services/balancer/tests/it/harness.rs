@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 
 use actix::{Actor as _, Addr};
 use actix_web::dev::ServerHandle;
-use actix_web::{App, HttpServer, web};
+use actix_web::{HttpServer, web};
 use parking_lot::Mutex;
 use prometheus::Registry;
 use serde_json::Value;
-use tidepool_balancer::{Api, ApiConfig, BalancerMetrics, KindRoute, Pool, PoolTable, configure};
+use tidepool_balancer::{
+    Api, ApiConfig, BalancerMetrics, Keep, KindRoute, Pool, PoolTable, Quota, front,
+};
 use tidepool_core::{EventDraft, Kind, NodeId, PoolName, PoolSpec, SetTarget};
 use tidepool_store::EmbeddedStore;
 use tidepool_telemetry::{Sampler, Spans};
@@ -30,6 +32,7 @@ pub(crate) struct Harness {
     pub(crate) stage: Arc<Stage>,
     pub(crate) events: Arc<Mutex<Vec<EventDraft>>>,
     pub(crate) registry: Registry,
+    pub(crate) api: web::Data<Api>,
     server: ServerHandle,
     targets: u64,
 }
@@ -55,6 +58,16 @@ impl Harness {
 
     /// A pool that has no worker yet.
     pub(crate) fn with(spec: PoolSpec, stage: Arc<Stage>) -> Self {
+        Self::made_of(spec, stage, None, None)
+    }
+
+    /// The same, with a token that callers need and a quota that they have.
+    pub(crate) fn made_of(
+        spec: PoolSpec,
+        stage: Arc<Stage>,
+        token: Option<&str>,
+        quota: Option<Quota>,
+    ) -> Self {
         let registry = Registry::new();
         let metrics = BalancerMetrics::register(&registry).expect("fresh registry");
         let handler = Actor::on(&stage);
@@ -66,8 +79,13 @@ impl Harness {
             body_bytes_max: BODY_BYTES_MAX,
             body_bytes_total_max: 1 << 20,
             body_read_timeout: Duration::from_millis(300),
-            token: None,
-            idempotency: Some(store),
+            token: token.map(str::to_owned),
+            keep: Some(Keep {
+                kv: store.clone(),
+                log: store,
+                is_only: true,
+            }),
+            quota,
             sampler: Sampler::new(0.0),
             spans: Spans::off(),
             slow: Duration::from_secs(1),
@@ -94,7 +112,8 @@ impl Harness {
             },
         })
         .start();
-        let app = move || App::new().configure(configure(api.clone()));
+        let served = api.clone();
+        let app = move || front(served.clone());
         let server = HttpServer::new(app)
             .workers(1)
             .h1_allow_half_closed(false)
@@ -114,6 +133,7 @@ impl Harness {
             stage,
             events,
             registry,
+            api,
             server: handle,
             targets: 0,
         }

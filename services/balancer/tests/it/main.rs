@@ -1,5 +1,6 @@
 //! The client API as callers see it: a real server on a free port, real actors, test handlers.
 
+mod accepted;
 mod bodies;
 mod cancellation;
 mod faults;
@@ -8,3 +9,5 @@ mod harness;
 mod idempotency;
 mod invoke;
 mod overload;
+mod pages;
+mod quota;

@@ -30,7 +30,7 @@ impl Listener {
 
 /// Serves clients.
 pub(super) fn serve_clients(http: &Http, api: web::Data<Api>) -> anyhow::Result<Listener> {
-    let app = move || App::new().configure(tidepool_balancer::configure(api.clone()));
+    let app = move || tidepool_balancer::front(api.clone());
     let keep_alive = if http.keep_alive.is_zero() {
         KeepAlive::Disabled
     } else {

@@ -22,6 +22,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tidepool_balancer::Quota;
 use tidepool_core::{Kind, PoolName};
 
 pub(crate) use fault::{Fault, InvalidSettings};
@@ -73,6 +74,8 @@ pub(crate) struct Http {
     pub(crate) keep_alive: Duration,
     /// How long a stop waits for running requests.
     pub(crate) shutdown_grace: Duration,
+    /// What one caller may ask for, if that is bounded.
+    pub(crate) quota: Option<Quota>,
     /// What clients have to send, if anything.
     pub(crate) api_token: Option<Secret>,
     /// What operators have to send, if anything.

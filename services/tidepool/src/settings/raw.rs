@@ -59,6 +59,13 @@ pub(crate) struct RawHttp {
     /// How long a stop waits for running requests, in seconds.
     #[schemars(range(max = 86_400))]
     pub(crate) shutdown_grace_s: u64,
+    /// Most requests for kinds that one caller may send in a minute; unset bounds nobody. Whoever
+    /// sends the API token is one caller, else an address is.
+    #[schemars(range(min = 1, max = 6_000_000))]
+    pub(crate) quota_per_minute: Option<u32>,
+    /// Most of them at once, after a pause; unset is the same as `quota_per_minute`.
+    #[schemars(range(min = 1, max = 6_000_000))]
+    pub(crate) quota_burst: Option<u32>,
     /// Token that clients send as `Authorization: Bearer`. Prefer `api_token_file`.
     pub(crate) api_token: Option<Secret>,
     /// File that holds the token of clients; read at start.
@@ -83,6 +90,8 @@ impl Default for RawHttp {
             request_head_timeout_ms: 5_000,
             keep_alive_s: 75,
             shutdown_grace_s: 30,
+            quota_per_minute: None,
+            quota_burst: None,
             api_token: None,
             api_token_file: None,
             operator_token: None,

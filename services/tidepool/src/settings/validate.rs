@@ -3,9 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tidepool_balancer::Quota;
 use tidepool_core::{Kind, PoolName};
 
 use super::fault::{Fault, abridge};
@@ -111,8 +113,24 @@ impl<'a> Validation<'a> {
             request_head_timeout: Duration::from_millis(raw.request_head_timeout_ms),
             keep_alive: Duration::from_secs(raw.keep_alive_s),
             shutdown_grace: Duration::from_secs(raw.shutdown_grace_s),
+            quota: self.quota(raw),
             api_token,
             operator_token,
+        })
+    }
+
+    fn quota(&mut self, raw: &RawHttp) -> Option<Quota> {
+        let whole = |number: Option<u32>| number.and_then(NonZeroU32::new);
+        let Some(per_minute) = whole(raw.quota_per_minute) else {
+            if let Some(burst) = raw.quota_burst {
+                let problem = "needs http.quota_per_minute beside it";
+                self.fault("http.quota_burst", Some(&burst.to_string()), problem);
+            }
+            return None;
+        };
+        Some(Quota {
+            per_minute,
+            burst: whole(raw.quota_burst).unwrap_or(per_minute),
         })
     }
 
