@@ -123,8 +123,13 @@ pub struct Bounds {
     pub start_hold_s: f64,
     /// Start-up time in seconds that is assumed until one was measured.
     pub startup_s_assumed: f64,
-    /// Workers that may always be added within one start-up time; beyond, the pool may double.
+    /// Workers that may always be added within one start-up time.
     pub launch_step: u32,
+    /// Times over that a larger pool may grow within one start-up time.
+    pub launch_factor: u32,
+    /// Objective for the wait for a slot in seconds; `None` takes what `slo_ms` leaves beside the
+    /// work itself.
+    pub wait_objective_s: Option<f64>,
     /// Changes of direction that may be saved up.
     pub reversals_max: f64,
     /// Seconds until one change of direction is earned.
@@ -146,7 +151,9 @@ impl Default for Bounds {
             slo_ms: 1_000,
             start_hold_s: 30.0,
             startup_s_assumed: 2.0,
-            launch_step: 4,
+            launch_step: 16,
+            launch_factor: 8,
+            wait_objective_s: None,
             reversals_max: 20.0,
             reversal_refill_s: 3_600.0,
             stale_after_s: 3.0,
@@ -185,6 +192,9 @@ impl Bounds {
         ] {
             within(name, value, day.contains(&value), "0 to 86400")?;
         }
+        let wait = self.wait_objective_s.unwrap_or(1.0);
+        let ok = wait > 0.0 && day.contains(&wait);
+        within("wait_objective_s", wait, ok, "above 0, at most 86400")?;
         let refill = self.reversal_refill_s;
         within("reversal_refill_s", refill, refill > 0.0, "above 0")?;
         let tokens = self.reversals_max;

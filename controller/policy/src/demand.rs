@@ -28,6 +28,15 @@ const SCALE_LONG_S: f64 = 86_400.0;
 const TREND_SHARE: f64 = 0.6;
 /// Relative gain that makes another expert speak.
 const SWITCH_GAIN: f64 = 0.02;
+/// Scales on which a rise is looked for: 4, 8 and 16 seconds.
+const RISE_LEVELS: usize = 3;
+/// Deviations from which a slope counts for learning how far rises go on.
+const RISE_DEVIATIONS: f64 = 3.0;
+/// Largest gain within one start-up time that a slope is believed, in multiples of the level.
+const RISE_MAX: f64 = 8.0;
+/// How much the first guess at the persistence weighs, in squared relative gains.
+const PERSISTENCE_WEIGHT: f64 = 1.0;
+const PERSISTENCE_S: f64 = 172_800.0;
 /// Horizon up to which one window is enough to believe a sudden rise.
 const SUDDEN_HORIZON_S: f64 = 2.5;
 /// Standard deviation of the log error that is assumed before anything was learned.
@@ -72,12 +81,63 @@ impl Record {
     }
 }
 
+/// How far a significant rise goes on, learned: the share of its slope that was left after one
+/// start-up time, by least squares over the rises of about a day.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+struct Persistence {
+    expected_squared: f64,
+    expected_by_actual: f64,
+}
+
+impl Default for Persistence {
+    fn default() -> Self {
+        Self {
+            expected_squared: PERSISTENCE_WEIGHT,
+            expected_by_actual: PERSISTENCE_WEIGHT * TREND_SHARE,
+        }
+    }
+}
+
+impl Persistence {
+    fn share(&self) -> f64 {
+        let share = self.expected_by_actual / self.expected_squared;
+        if share.is_finite() {
+            share.clamp(0.0, 1.0)
+        } else {
+            0.0
+        }
+    }
+
+    /// Takes in a rise that was expected to gain `expected` and gained `actual`, both relative.
+    fn learn(&mut self, expected: f64, actual: f64, dt_s: f64) {
+        // One wild rise must not decide for all.
+        let weight = (dt_s / 5.0).min(1.0) / (1.0 + expected * expected);
+        let keep = 1.0 - share(dt_s, PERSISTENCE_S);
+        self.expected_squared = self.expected_squared * keep + weight * expected * expected;
+        self.expected_by_actual = self.expected_by_actual * keep + weight * expected * actual;
+        if !(self.expected_squared > 1e-6) {
+            *self = Self::default();
+        }
+    }
+}
+
+/// A rise beyond chance: the level now, without the lag of its average, and what its slope would
+/// add until a worker that is launched now is ready.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+struct Rise {
+    base: f64,
+    gain: f64,
+}
+
 /// Forecasts of all experts for one moment of policy time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 struct Pending {
     due_ms: u64,
     rates: [f32; EXPERTS],
+    rise: Option<Rise>,
 }
 
 /// All that is remembered of the arrivals of a pool, in requests per second.
@@ -94,6 +154,7 @@ pub(crate) struct Demand {
     pending: std::collections::VecDeque<Pending>,
     asked_ms: u64,
     scored_ms: u64,
+    persistence: Persistence,
 }
 
 /// What is expected, in requests per second.
@@ -147,10 +208,12 @@ impl Demand {
         let chosen = forecasts.get(speaker).copied().unwrap_or(recent);
         let floor = self.burst_floor(horizon_s, burst_deviations);
         let sudden = self.sudden_floor(horizon_s, burst_deviations);
+        let rise = self.rise(horizon_s, burst_deviations);
+        let risen = rise.map_or(0.0, |rise| rise.base + self.persistence.share() * rise.gain);
         // Twice the last eight seconds: a slow expert must not keep a pool up after the load left.
         let ceiling = 2.0 * self.level(2) * growth.max(1.0);
         Some(Outlook {
-            rate: chosen.max(floor).min(ceiling).max(sudden),
+            rate: chosen.max(floor).min(ceiling).max(sudden).max(risen),
             sigma: self
                 .records
                 .get(speaker)
@@ -167,7 +230,7 @@ impl Demand {
     pub(crate) fn score(&mut self, now_ms: u64, horizon_s: f64, growth: f64, scale: Scale) {
         while self.pending.front().is_some_and(|p| p.due_ms <= now_ms) {
             if let Some(due) = self.pending.pop_front() {
-                self.score_one(&due, now_ms, scale);
+                self.score_one(&due, now_ms, horizon_s, scale);
             }
         }
         let since_s = crate::clock::seconds(now_ms.saturating_sub(self.asked_ms));
@@ -179,14 +242,23 @@ impl Demand {
                 due_ms: now_ms.saturating_add(crate::clock::millis(horizon_s)),
                 #[expect(clippy::cast_possible_truncation, reason = "seven digits are plenty")]
                 rates: self.forecasts(horizon_s, growth).map(|rate| rate as f32),
+                rise: self.rise(horizon_s, RISE_DEVIATIONS),
             });
         }
     }
 
-    fn score_one(&mut self, due: &Pending, now_ms: u64, scale: Scale) {
+    fn score_one(&mut self, due: &Pending, now_ms: u64, horizon_s: f64, scale: Scale) {
         let dt_s = crate::clock::seconds(now_ms.saturating_sub(self.scored_ms)).clamp(0.1, 60.0);
         self.scored_ms = now_ms;
         let actual = self.actual.value() + scale.offset;
+        if let Some(rise) = due.rise {
+            // What it is compared with lags by its own time constant.
+            let lagging = (1.0 - ACTUAL_S / horizon_s).max(0.2);
+            let relative = |rate: f64| rate / (rise.base + scale.offset);
+            let gained = relative(self.actual.value() - rise.base);
+            self.persistence
+                .learn(relative(rise.gain) * lagging, gained, dt_s);
+        }
         let (forget, short, long) = (
             share(dt_s, LOSS_MEMORY_S),
             share(dt_s, SCALE_SHORT_S),
@@ -265,6 +337,29 @@ impl Demand {
         (level - deviations * (level / tau_s).sqrt()).max(0.0)
     }
 
+    /// The rise of the last seconds, if it is one beyond chance: by the scale that sees it best.
+    fn rise(&self, horizon_s: f64, deviations: f64) -> Option<Rise> {
+        let mut tau_s = SLOWEST_S / 32.0;
+        let mut best: Option<Rise> = None;
+        for level in self.levels.iter().take(RISE_LEVELS + 1).skip(1) {
+            tau_s *= 2.0;
+            let flat = level.once.value();
+            // Brown's double exponential smoothing: this difference is the slope times tau, and
+            // under Poisson arrivals it has variance rate / (4 tau).
+            let slope = flat - level.twice.value();
+            let sure = slope - deviations * (flat / (4.0 * tau_s)).sqrt();
+            if sure > 0.0 {
+                let rise = Rise {
+                    base: flat + sure,
+                    gain: (sure * horizon_s / tau_s).min(RISE_MAX * flat),
+                };
+                let ends = |rise: &Rise| rise.base + rise.gain;
+                best = best.filter(|best| ends(best) >= ends(&rise)).or(Some(rise));
+            }
+        }
+        best
+    }
+
     /// What the newest window alone proves beyond chance. Believed only where a worker starts
     /// within a second: there it costs little to be wrong, and every second of waiting for
     /// averages fills the queue.
@@ -305,7 +400,8 @@ mod tests {
         demand.observe(1.0, 700.0);
         let rate = |horizon_s| demand.outlook(horizon_s, 1.0, 4.0).map_or(0.0, |o| o.rate);
         assert!(rate(1.1) > 590.0, "{}", rate(1.1));
-        assert!(rate(30.0) < 300.0, "{}", rate(30.0));
+        // Where it is slow, a rise must be seen for some seconds, and half of it is believed to go on.
+        assert!(rate(30.0) < 1_400.0, "{}", rate(30.0));
         demand.observe(1.0, 20.0);
         assert!(
             rate_after(&demand) < 300.0,

@@ -216,7 +216,7 @@ fn grow(
     if !cold && memory.efficacy.frozen(now_ms) {
         return Verdict::blocked(target, wanted, Block::NoEffect);
     }
-    let step = bounds.launch_step;
+    let step = (bounds.launch_step, bounds.launch_factor);
     let limit = memory
         .launch
         .limit(now_ms, target, appraisal.startup_s, step);

@@ -39,19 +39,23 @@ const fn margin(deviations: f64, log_max: f64, log_min: f64) -> Margin {
 }
 
 /// The ladder, from bold to careful.
-const RUNGS: usize = 8;
+const RUNGS: usize = 10;
 pub(crate) const LADDER: [Margin; RUNGS] = [
+    margin(0.0, 0.0, 0.0),
+    margin(0.5, 0.25, 0.0),
     margin(1.0, 0.35, 0.0),
     margin(1.5, 0.5, 0.0),
     margin(2.0, 0.7, 0.0),
     margin(3.0, 0.7, 0.0),
-    margin(4.5, 0.9, 0.03),
-    margin(6.5, 1.1, 0.06),
-    margin(9.0, 1.4, 0.12),
-    margin(12.0, 1.8, 0.25),
+    margin(4.0, 0.9, 0.0),
+    margin(5.5, 1.1, 0.02),
+    margin(7.5, 1.3, 0.05),
+    margin(10.0, 1.6, 0.12),
 ];
 /// Where a pool stands that nothing is known of: the pilot's setting.
-const FIRST: usize = 3;
+const FIRST: usize = 5;
+/// Seconds to watch before a margin bolder than the first is believed.
+const WATCHED_S_MIN: f64 = 21_600.0;
 /// Launches that are told apart; more are merged.
 const LAUNCHES: f64 = 16.0;
 
@@ -86,7 +90,8 @@ struct Shadow {
 pub(crate) struct Ladder {
     shadows: Vec<Shadow>,
     rung: usize,
-    fleet_s: f64,
+    /// Seconds that the ladder has watched.
+    watched_s: f64,
 }
 
 impl Default for Ladder {
@@ -94,7 +99,7 @@ impl Default for Ladder {
         Self {
             shadows: Vec::new(),
             rung: FIRST,
-            fleet_s: 0.0,
+            watched_s: 0.0,
         }
     }
 }
@@ -113,7 +118,30 @@ pub(crate) struct Step<'a> {
     pub(crate) quiet_s_min: f64,
 }
 
+/// What became of a margin's shadow fleet lately.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MarginRecord {
+    /// The margin.
+    pub margin: Margin,
+    /// Workers per busy worker that its fleet had.
+    pub cost: f64,
+    /// Share of requests that its fleet would have kept waiting for longer than the objective.
+    pub late_share: f64,
+    /// Whether the live pool holds it.
+    pub chosen: bool,
+}
+
 impl Ladder {
+    pub(crate) fn records(&self, slots: f64) -> impl Iterator<Item = MarginRecord> {
+        let shadows = self.shadows.iter().zip(LADDER).enumerate();
+        shadows.map(move |(i, (shadow, margin))| MarginRecord {
+            margin,
+            cost: slots * shadow.cost / shadow.work.max(1e-9),
+            late_share: shadow.late_share(),
+            chosen: i == self.rung,
+        })
+    }
+
     /// The margin that the live pool should hold.
     pub(crate) fn margin(&self) -> Margin {
         let rung = self.rung.min(RUNGS - 1);
@@ -129,6 +157,7 @@ impl Ladder {
         for (shadow, margin) in self.shadows.iter_mut().zip(LADDER) {
             shadow.step(step, margin);
         }
+        self.watched_s += step.dt_s;
         self.choose(step.config);
     }
 
@@ -145,12 +174,15 @@ impl Ladder {
         let lowest = (0..RUNGS).find(|i| passes(*i, 1.0));
         // Down only with room to spare, or the next incident would bring it back up.
         let roomy = (0..self.rung).find(|i| passes(*i, config.late_share_room));
-        self.rung = match (lowest, roomy) {
+        let chosen = match (lowest, roomy) {
             (None, _) => self.knee(config),
             (_, Some(roomy)) => roomy,
             (Some(_), None) if passes(self.rung, 1.0) => self.rung,
             (Some(lowest), None) => lowest,
         };
+        // A quiet hour proves nothing: until much was seen, no margin is bolder than the first.
+        let bold = self.watched_s >= WATCHED_S_MIN;
+        self.rung = if bold { chosen } else { chosen.max(FIRST) };
     }
 
     fn knee(&self, config: &TidepoolConfig) -> usize {
@@ -239,9 +271,12 @@ impl Shadow {
     fn grow(&mut self, step: &Step<'_>, have: u32, wanted: u32) {
         let startup_s = step.terms.startup_s;
         let bounds = step.bounds;
-        let limit = self
-            .window
-            .limit(step.now_ms, have, startup_s, bounds.launch_step);
+        let limit = self.window.limit(
+            step.now_ms,
+            have,
+            startup_s,
+            (bounds.launch_step, bounds.launch_factor),
+        );
         let more = wanted.min(limit).saturating_sub(have);
         if more == 0 {
             return;

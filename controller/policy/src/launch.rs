@@ -1,4 +1,4 @@
-//! How fast a pool may grow: within one start-up time it may double, or gain a few workers.
+//! How fast a pool may grow: within one start-up time some times over, or by a few workers.
 //!
 //! Workers that are still starting cannot have shown yet whether they help.
 
@@ -14,17 +14,24 @@ pub(crate) struct LaunchWindow {
 
 impl LaunchWindow {
     /// Largest target allowed at policy time `now_ms`, with `target` being the current one.
-    pub(crate) fn limit(&mut self, now_ms: u64, target: u32, startup_s: f64, step: u32) -> u32 {
+    pub(crate) fn limit(
+        &mut self,
+        now_ms: u64,
+        target: u32,
+        startup_s: f64,
+        (step, factor): (u32, u32),
+    ) -> u32 {
         let length_ms = crate::clock::millis(startup_s.max(1.0));
         let over = |began_ms| now_ms.saturating_sub(began_ms) >= length_ms;
         if self.began_ms.is_none_or(over) {
             self.began_ms = Some(now_ms);
             self.base = target;
         }
-        // After a retirement within the window the base must not grant more than doubling.
+        // After a retirement within the window the base must not grant more.
         self.base = self.base.min(target);
         let step = step.saturating_mul(start_ups_a_second(startup_s));
-        self.base.saturating_add(step.max(self.base))
+        let grown = self.base.saturating_mul(factor.max(1));
+        self.base.saturating_add(step).max(grown)
     }
 }
 
@@ -45,23 +52,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_small_pool_gains_a_step_and_a_large_one_doubles() {
-        assert_eq!(LaunchWindow::default().limit(0, 1, 30.0, 4), 5);
-        assert_eq!(LaunchWindow::default().limit(0, 20, 30.0, 4), 40);
+    fn a_small_pool_gains_a_step_and_a_large_one_grows_by_a_factor() {
+        assert_eq!(LaunchWindow::default().limit(0, 1, 30.0, (4, 2)), 5);
+        assert_eq!(LaunchWindow::default().limit(0, 20, 30.0, (4, 2)), 40);
     }
 
     #[test]
     fn quick_starters_take_several_steps_in_a_second() {
-        assert_eq!(LaunchWindow::default().limit(0, 1, 0.25, 4), 17);
-        assert_eq!(LaunchWindow::default().limit(0, 1, 0.0, 4), 65);
-        assert_eq!(LaunchWindow::default().limit(0, 1, 1.0, 4), 5);
+        assert_eq!(LaunchWindow::default().limit(0, 1, 0.25, (4, 2)), 17);
+        assert_eq!(LaunchWindow::default().limit(0, 1, 0.0, (4, 2)), 65);
+        assert_eq!(LaunchWindow::default().limit(0, 1, 1.0, (4, 2)), 5);
     }
 
     #[test]
     fn the_limit_stands_for_one_start_up_time() {
         let mut window = LaunchWindow::default();
-        assert_eq!(window.limit(0, 2, 30.0, 4), 6);
-        assert_eq!(window.limit(29_000, 6, 30.0, 4), 6);
-        assert_eq!(window.limit(30_000, 6, 30.0, 4), 12);
+        assert_eq!(window.limit(0, 2, 30.0, (4, 2)), 6);
+        assert_eq!(window.limit(29_000, 6, 30.0, (4, 2)), 6);
+        assert_eq!(window.limit(30_000, 6, 30.0, (4, 2)), 12);
     }
 }

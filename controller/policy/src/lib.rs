@@ -58,6 +58,7 @@ pub use decision::{
     Block, Bound, Counterfactual, Decision, Direction, Needs, RateForecast, Reason, SCORE_ENOUGH,
     SCORE_IDLE, Signal,
 };
+pub use ladder::{Margin, MarginRecord};
 pub use memory::Memory;
 pub use observation::{
     Backlog, CpuSample, MemorySample, Observation, Override, ProfileForecast, WorkSample,

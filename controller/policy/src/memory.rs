@@ -11,7 +11,7 @@ use crate::demand::Demand;
 use crate::efficacy::Efficacy;
 use crate::ewma::{Ewma, clean, share};
 use crate::health::Health;
-use crate::ladder::Ladder;
+use crate::ladder::{Ladder, MarginRecord};
 use crate::launch::LaunchWindow;
 use crate::observation::{Observation, WorkSample};
 use crate::peaks::NeedPeaks;
@@ -71,6 +71,12 @@ impl Memory {
     #[must_use]
     pub fn target(&self) -> Option<u32> {
         self.target
+    }
+
+    /// What became of the margins that run in shadow, from bold to careful; empty before the first
+    /// step, or where the margin is set.
+    pub fn margins(&self) -> impl Iterator<Item = MarginRecord> {
+        self.ladder.records(f64::from(self.slots_per_worker.max(1)))
     }
 
     /// This memory in the hands of a new supervisor: what was learned stays, the target is taken

@@ -160,7 +160,8 @@ pub(crate) fn assess(
         .demand
         .outlook(horizon_s, growth, config.burst_deviations);
     let terms = terms(policy, config, memory, observation, outlook);
-    let infeasible = memory.service.p95_s().unwrap_or(0.0) > policy.bounds.slo_s();
+    let infeasible = policy.bounds.wait_objective_s.is_none()
+        && memory.service.p95_s().unwrap_or(0.0) > policy.bounds.slo_s();
     if outlook.is_some() {
         climb(policy, memory, observation, &terms);
     }
@@ -220,7 +221,10 @@ fn terms<'a>(
         }),
         startup_s: startup_s(policy, observation),
         service_s: memory.service.mean_s().unwrap_or(SERVICE_S_ASSUMED),
-        wait_objective_s: (slo_s - service_p95_s).max(WAIT_SHARE_MIN * slo_s),
+        wait_objective_s: policy
+            .bounds
+            .wait_objective_s
+            .unwrap_or_else(|| (slo_s - service_p95_s).max(WAIT_SHARE_MIN * slo_s)),
         outlook: outlook.unwrap_or_default(),
     }
 }
