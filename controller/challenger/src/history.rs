@@ -71,6 +71,9 @@ impl Challenger {
     /// What to fit now, at most every six hours; `None` until two days were seen.
     pub fn training(&mut self, now_ms: u64) -> Option<Training> {
         let hour = now_ms / HOUR_MS;
+        if hour > self.hour {
+            self.turn(hour);
+        }
         let is_due = hour >= self.fitted_hour + FIT_EVERY_HOURS && hour == self.hour;
         let first = self.hours.iter().position(Option::is_some)?;
         if !is_due || self.hours.len() - first < Training::HOURS_MIN {

@@ -87,12 +87,15 @@ impl Training {
             .fit(&self.ln_rates)
             .map_err(failed)?;
         let coming = model.predict(AHEAD_HOURS, None).map_err(failed)?;
-        let last = self.ln_rates.last().copied().unwrap_or(least);
+        // What the model makes of the last hour, and not the hour itself: growth is to be that of
+        // the season and the trend, without the noise of one hour.
+        let past = model.predict_in_sample(None).map_err(failed)?;
+        let last = past.point.last().copied().unwrap_or(least);
         let rates = std::iter::once(last).chain(coming.point);
         let rates = rates
             .map(|ln_rate| ln_rate.min(most + BEYOND_MAX.ln()).exp())
             .collect();
-        // Means of hours are drawn in their middles; the first point is the last hour seen.
+        // Means of hours are drawn in their middles; the first point is that of the last hour.
         let begin_ms = self.end_hour * HOUR_MS - HOUR_MS / 2;
         Challenge::new(begin_ms, HOUR_MS, rates).map_err(Error::Impossible)
     }
@@ -183,7 +186,7 @@ mod tests {
                 .map(|_| (random.f64() > 0.3).then(|| (random.f64() * 12.0 - 4.0).exp()))
                 .collect();
             let mut challenger = challenger(399, |hour| {
-                rates[hour as usize].or((hour > 398).then_some(1.0))
+                rates[hour as usize].or_else(|| (hour > 398).then_some(1.0))
             });
             let outcome = fit(&mut challenger, 399).expect("due");
             assert!(outcome.is_ok() || outcome.is_err_and(|error| !error.to_string().is_empty()));

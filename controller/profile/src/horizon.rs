@@ -18,6 +18,9 @@ const PENDING_MAX: usize = 32;
 const PER_LEAD: f64 = 12.0;
 /// Shortest time between two forecasts.
 const EVERY_S_MIN: f64 = 5.0;
+/// Quantiles move slowly: they are worked out at every fourth judgement, and at all of the first.
+const REFRESH_EVERY: u64 = 4;
+const YOUNG_JUDGED: u64 = 200;
 /// Half-life of residuals and losses, in days of forecasts.
 const RESIDUAL_HALF_LIFE_DAYS: f64 = 4.0;
 const LOSS_HALF_LIFE_DAYS: f64 = 1.0;
@@ -50,16 +53,18 @@ pub(crate) struct Record {
     /// Sum of the pinball losses since the beginning.
     #[serde(with = "stored")]
     pub(crate) loss_sum: f64,
+    /// Residuals at the judged quantiles, as of the last time they were worked out.
+    #[serde(skip)]
+    quantiles: [f64; 3],
 }
 
 impl Record {
     fn judge(&mut self, residual: f64, share: f64, kept: f64) -> f64 {
-        let quantiles = self.residuals.quantiles(JUDGED);
         let pinball = |(tau, quantile): (&f64, &f64)| {
             let off = residual - quantile;
             (tau * off).max((tau - 1.0) * off)
         };
-        let loss = JUDGED.iter().zip(&quantiles).map(pinball).sum::<f64>();
+        let loss = JUDGED.iter().zip(&self.quantiles).map(pinball).sum::<f64>();
         self.loss += share * (loss - self.loss);
         self.loss_sum += loss;
         self.residuals.add(residual, kept);
@@ -228,7 +233,8 @@ impl Horizon {
                 last = Some(self.judge_one(&pending, rate));
             }
         }
-        if last.is_some() {
+        let is_young = self.judged < YOUNG_JUDGED;
+        if last.is_some() && (is_young || self.judged.is_multiple_of(REFRESH_EVERY)) {
             self.refresh(target);
         }
         last
@@ -285,6 +291,9 @@ impl Horizon {
 
     /// Works out what follows from what was learned, for a floor at the quantile `target`.
     fn refresh(&mut self, target: f64) {
+        for record in [&mut self.profile, &mut self.last, &mut self.rival.record] {
+            record.quantiles = record.residuals.quantiles(JUDGED);
+        }
         let residuals = &self.profile.residuals;
         let [p10, p50, p90, p99] = residuals.quantiles([0.1, 0.5, 0.9, 0.99]);
         let floor = residuals.quantile(self.conformal.quantile(target));
