@@ -57,6 +57,9 @@ pub fn simulate_under(
         engine.run_second();
         engine.window.failing = conditions.failing(second);
         let mut seen = engine.see(second, load.start_ms + second.saturating_add(1) * 1_000);
+        if conditions.is_blind(second) {
+            (seen.work, seen.backlog) = (None, None);
+        }
         let target = scaler
             .target(&seen)
             .clamp(model.workers_min, model.workers_max);
