@@ -1,5 +1,6 @@
 //! Laws of `decide`, and what it does to a small simulated pool.
 
+mod ladder;
 mod laws;
 mod learned;
 mod orders;

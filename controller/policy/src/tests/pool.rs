@@ -68,6 +68,10 @@ impl Pool {
             .unwrap_or(f64::NAN)
     }
 
+    pub(super) fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
     /// Changes of direction of the target so far.
     pub(super) fn reversals(&self) -> usize {
         let turns: Vec<_> = self
