@@ -20,6 +20,7 @@ pub struct LiveScaler {
     observation: Observation,
     foresight: Option<Box<dyn Foresight + Send>>,
     decision: Option<Decision>,
+    now_ms: u64,
 }
 
 impl LiveScaler {
@@ -41,6 +42,7 @@ impl LiveScaler {
             observation: Observation::default(),
             foresight: None,
             decision: None,
+            now_ms: 0,
         }
     }
 
@@ -92,6 +94,7 @@ impl Autoscaler for LiveScaler {
         let target = memory.target().unwrap_or_else(|| seen.workers.have());
         self.memory = memory;
         self.decision = Some(decision);
+        self.now_ms = seen.now_ms;
         target
     }
     fn insight(&self) -> Option<Insight> {
@@ -101,7 +104,9 @@ impl Autoscaler for LiveScaler {
             need: decision.needs.largest().map(|(_, need)| need),
             rate_p50: forecast.map(|forecast| forecast.p50),
             rate_p99: forecast.map(|forecast| forecast.p99),
-            ahead_s: forecast.map_or(0.0, |forecast| forecast.at_ms as f64 / 1e3),
+            ahead_s: forecast.map_or(0.0, |forecast| {
+                forecast.at_ms.saturating_sub(self.now_ms) as f64 / 1e3
+            }),
             sentence: if decision.is_change() {
                 decision.sentence()
             } else {
