@@ -1,13 +1,15 @@
 //! Reads a body without ever holding more than it may: each by itself, and all together.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use actix_web::dev::Payload;
 use actix_web::error::PayloadError;
 use bytes::{Bytes, BytesMut};
-use futures_util::{FutureExt, StreamExt};
+use futures_util::StreamExt;
 
 use super::problem::{Code, Problem};
 
@@ -68,55 +70,46 @@ impl Drop for Held {
     }
 }
 
-/// A body as far as it is here.
-pub(crate) enum Body {
-    /// All of it came with the head, as usual: nothing is copied, and no timer is set.
-    Here(Bytes, Held),
-    /// The rest has to be waited for.
-    Coming(Coming),
-}
-
-/// A body that has not arrived as a whole.
+/// A body that has not been read.
 pub(crate) struct Coming {
     payload: Payload,
     announced: Option<usize>,
-    first: Option<Option<Result<Bytes, PayloadError>>>,
     limits: BodyLimits,
     held: Held,
 }
 
-/// Looks at what is here of a body, without waiting.
-pub(crate) fn look(
-    mut payload: Payload,
-    announced: Option<usize>,
-    limits: BodyLimits,
-    budget: &Arc<BodyBudget>,
-) -> Result<Body, Problem> {
-    if announced.is_some_and(|bytes| bytes > limits.bytes_max) {
-        return Err(too_large(limits));
-    }
-    let mut held = Held::none(budget);
-    let first = payload.next().now_or_never();
-    match first {
-        Some(Some(Ok(all))) if announced == Some(all.len()) => {
-            held.grow(all.len())?;
-            Ok(Body::Here(all, held))
-        }
-        first => Ok(Body::Coming(Coming {
-            payload,
-            announced,
-            first,
-            limits,
-            held,
-        })),
-    }
-}
+type Chunk = Option<Result<Bytes, PayloadError>>;
 
 impl Coming {
+    /// A body that may be read, as far as its announced length tells.
+    pub(crate) fn new(
+        payload: Payload,
+        announced: Option<usize>,
+        limits: BodyLimits,
+        budget: &Arc<BodyBudget>,
+    ) -> Result<Self, Problem> {
+        if announced.is_some_and(|bytes| bytes > limits.bytes_max) {
+            return Err(too_large(limits));
+        }
+        Ok(Self {
+            payload,
+            announced,
+            limits,
+            held: Held::none(budget),
+        })
+    }
+
     /// Waits for the whole body, or says why not.
-    pub(crate) async fn read(self) -> Result<(Bytes, Held), Problem> {
+    pub(crate) async fn read(mut self) -> Result<(Bytes, Held), Problem> {
+        let first = self.at_once().await;
+        if let Some(Some(Ok(all))) = &first
+            && self.announced == Some(all.len())
+        {
+            self.held.grow(all.len())?;
+            return Ok((all.clone(), self.held));
+        }
         let limits = self.limits;
-        let reading = self.read_patiently();
+        let reading = self.read_patiently(first);
         match tokio::time::timeout(limits.read_timeout, reading).await {
             Ok(Ok((body, _))) if body.len() > limits.bytes_max => Err(too_large(limits)),
             Ok(read) => read,
@@ -130,11 +123,23 @@ impl Coming {
         }
     }
 
-    async fn read_patiently(self) -> Result<(Bytes, Held), Problem> {
+    /// What came with the head, as the whole body usually does. The connection polls once before
+    /// it hands over what it has read, and at once again after it: only who is left with nothing
+    /// then is worth a timer.
+    async fn at_once(&mut self) -> Option<Chunk> {
+        let mut has_looked = false;
+        poll_fn(|context| match self.payload.poll_next_unpin(context) {
+            Poll::Ready(first) => Poll::Ready(Some(first)),
+            Poll::Pending if std::mem::replace(&mut has_looked, true) => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        })
+        .await
+    }
+
+    async fn read_patiently(self, first: Option<Chunk>) -> Result<(Bytes, Held), Problem> {
         let Self {
             mut payload,
             announced,
-            first,
             limits,
             mut held,
         } = self;

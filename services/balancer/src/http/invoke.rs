@@ -13,7 +13,7 @@ use tidepool_core::{Deadline, SpanId, TraceContext};
 use tidepool_handler::{Call, CallContext, Failure, Format, Payload};
 
 use super::accepted::{Accepted, Guard};
-use super::body::{self, Body, Held};
+use super::body::{Coming, Held};
 use super::front::kind_name;
 use super::head::{Fields, Identity, Wishes};
 use super::idempotency::{self, Claim};
@@ -68,12 +68,8 @@ pub(crate) fn invoke(api: &Arc<Api>, head: Message<RequestHead>, payload: BodySt
         Err(problem) => return visit.refused(api, problem),
     };
     visit.seen.route = Some(Arc::clone(&route));
-    match body::look(payload, announced, api.body_limits, &api.body_budget) {
-        Ok(Body::Here(bytes, held)) => {
-            let asked = Asked::new(route, wishes, bytes, held, begin);
-            visit.proceed(api, asked, begin)
-        }
-        Ok(Body::Coming(coming)) => visit.wait_for(api, route, wishes, coming),
+    match Coming::new(payload, announced, api.body_limits, &api.body_budget) {
+        Ok(coming) => visit.wait_for(api, route, wishes, coming),
         Err(problem) => visit.refused(api, problem),
     }
 }
@@ -143,14 +139,14 @@ impl Visit {
         Answer::Ready(self.finish(api, Attempt::refused(problem)))
     }
 
-    /// Waits for the rest of the body, unless the request would be turned away anyhow: refusing
+    /// Waits for the body, unless the request would be turned away anyhow: refusing
     /// is cheapest before its body has been read.
     fn wait_for(
         self,
         api: &Arc<Api>,
         route: Arc<KindRoute>,
         wishes: Wishes,
-        coming: body::Coming,
+        coming: Coming,
     ) -> Answer {
         if let Some(refusal) = route.pool.refuses_all() {
             route.pool.arrive(route.kind_index).refuse();
