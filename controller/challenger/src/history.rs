@@ -10,6 +10,9 @@ use crate::Training;
 pub(crate) const HOUR_MS: u64 = 3_600_000;
 /// Hours that are kept: five weeks.
 const HOURS_MAX: usize = 35 * 24;
+/// Windows and arrivals that can be.
+const WINDOW_S: std::ops::RangeInclusive<f64> = 0.001..=3_600.0;
+const ARRIVALS_MAX: f64 = 1e12;
 /// Hours between two fits.
 const FIT_EVERY_HOURS: u64 = 6;
 /// Share of an hour that must have been seen for the hour to count.
@@ -31,8 +34,7 @@ impl Challenger {
     /// Takes in the arrivals of the `window_s` seconds that ended at `at_ms`. Impossible numbers and
     /// times before the hour that runs are left out.
     pub fn observe(&mut self, at_ms: u64, window_s: f64, arrivals: f64) {
-        let is_possible =
-            window_s > 0.0 && window_s <= 3_600.0 && arrivals.is_finite() && arrivals >= 0.0;
+        let is_possible = WINDOW_S.contains(&window_s) && (0.0..=ARRIVALS_MAX).contains(&arrivals);
         let middle_ms = at_ms.saturating_sub((window_s * 500.0) as u64);
         let hour = middle_ms / HOUR_MS;
         if !is_possible || (hour < self.hour && self.hour - hour < HOURS_MAX as u64) {

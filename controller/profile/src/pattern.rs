@@ -14,8 +14,10 @@ use crate::{
 
 /// Horizons, in leads.
 const HORIZON_LEADS: [f64; 2] = [1.0, 2.0];
-/// Longest window of one observation.
-const WINDOW_S_MAX: f64 = 3_600.0;
+/// Shortest and longest window of one observation.
+const WINDOW_S: std::ops::RangeInclusive<f64> = 0.001..=3_600.0;
+/// Most arrivals of one observation: beyond, sums would lose their meaning.
+const ARRIVALS_MAX: f64 = 1e12;
 /// Latest moment that is taken for a time: the year 9000.
 const AT_MS_MAX: u64 = 221_845_392_000_000;
 /// A clock that went back by less is waited for; one that went back further is believed.
@@ -80,10 +82,8 @@ impl Pattern {
     /// Takes in the arrivals of the `window_s` seconds that ended at `at_ms`. Time that was not
     /// reported is unknown, not idle. Impossible numbers and times already seen are left out.
     pub fn observe(&mut self, at_ms: u64, window_s: f64, arrivals: f64) {
-        let is_possible = window_s > 0.0
-            && window_s <= WINDOW_S_MAX
-            && arrivals.is_finite()
-            && arrivals >= 0.0
+        let is_possible = WINDOW_S.contains(&window_s)
+            && (0.0..=ARRIVALS_MAX).contains(&arrivals)
             && (1..=AT_MS_MAX).contains(&at_ms);
         if !is_possible || !self.follow_clock(at_ms) {
             return;

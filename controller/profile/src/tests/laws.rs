@@ -140,6 +140,17 @@ fn a_spent_budget_raises_the_floor_and_an_unspent_one_lowers_it() {
     );
 }
 
+#[test]
+fn numbers_that_no_counter_shows_are_left_out() {
+    let mut pattern = trained(2);
+    let now_ms = MONDAY_MS + 2 * DAY_MS;
+    let before = pattern.export();
+    for (window_s, arrivals) in [(1.0, 1e300), (1e-300, 5.0), (f64::NAN, 5.0), (1.0, -1.0)] {
+        pattern.observe(now_ms + 10_000, window_s, arrivals);
+    }
+    assert_eq!(pattern.export(), before);
+}
+
 /// One line of what a clock and a counter gone mad might report.
 fn report() -> impl Strategy<Value = (u64, f64, f64)> {
     let clock = prop_oneof![
