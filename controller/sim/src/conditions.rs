@@ -76,7 +76,7 @@ impl Conditions {
     }
 
     pub(crate) fn crashes(&self, second: u64) -> bool {
-        self.of(second).any(|d| matches!(d.kind, Kind::Crashing(every_s) if (second - d.from_s) % every_s.max(1) == 0))
+        self.of(second).any(|d| matches!(d.kind, Kind::Crashing(every_s) if (second - d.from_s).is_multiple_of(every_s.max(1))))
     }
 }
 

@@ -38,7 +38,9 @@ const END_S: u64 = 2 * CALM_S;
 
 fn play_on(case: &Case) -> (Film, Outcome) {
     let (min, max) = (case.model.workers_min, case.model.workers_max);
-    let mut scaler = case.live(Policy::tidepool(min, max)).unwrap();
+    let mut scaler = case
+        .live(Policy::tidepool(min, max))
+        .expect("the default zone is known");
     let mut film = Film::default();
     let (model, load) = (&case.model, &case.load);
     let outcome = tidepool_sim::engine::simulate_under(
@@ -53,7 +55,7 @@ fn play_on(case: &Case) -> (Film, Outcome) {
 }
 
 fn play(name: &str) -> (Film, Outcome) {
-    let scenario = scenario::named(name, &Model::default(), 20.0).unwrap();
+    let scenario = scenario::named(name, &Model::default(), 20.0).expect("a known name");
     play_on(&scenario.case(None))
 }
 

@@ -92,6 +92,8 @@ pub(crate) enum Command {
     /// Send load to a running process and judge what comes back
     #[command(subcommand)]
     Load(tidepool_loadtests::LoadCommand),
+    /// Simulate autoscalers on a recorded load, against the least that it could cost
+    Simulate(Box<crate::simulate::SimulateArgs>),
     /// Ask the running process whether it is ready: exit 0 if it is, 1 if not
     Health,
     /// Print the version

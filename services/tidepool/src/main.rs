@@ -6,6 +6,7 @@ mod config_command;
 mod exit;
 mod serve;
 mod settings;
+mod simulate;
 mod terminal;
 mod version;
 
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         Command::Workers => client::run(&global, &Call::Workers),
         Command::Drain { id } => client::run(&global, &Call::Drain(id)),
         Command::Load(command) => client::load::run(&global, command),
+        Command::Simulate(args) => simulate::run(&global, &args),
         Command::Health => client::run(&global, &Call::Health),
     }
     .into()
