@@ -5,10 +5,6 @@
     dead_code,
     reason = "the benchmark uses a part of what the modules offer"
 )]
-#![expect(
-    missing_docs,
-    reason = "criterion's macros make public functions without documentation"
-)]
 
 #[path = "../src/dispatch.rs"]
 mod dispatch;

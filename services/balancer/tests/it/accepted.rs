@@ -13,25 +13,28 @@ fn later(harness: &Harness, act: &str) -> reqwest::RequestBuilder {
 
 /// Sends a request to be answered later, and gives where.
 async fn accept(harness: &Harness, act: &str) -> String {
-    let response = later(harness, act).send().await.unwrap();
+    let response = later(harness, act).send().await.expect("an answer");
     assert_eq!(response.status(), 202);
     assert_eq!(response.headers()["preference-applied"], "respond-async");
-    let location = response.headers()["location"].to_str().unwrap().to_owned();
-    let body: Value = response.json().await.unwrap();
+    let location = response.headers()["location"]
+        .to_str()
+        .expect("text")
+        .to_owned();
+    let body: Value = response.json().await.expect("JSON");
     assert_eq!(
         (&body["state"], &body["kind"]),
         (&"running".into(), &"act".into())
     );
     assert_eq!(
         location,
-        format!("/v1/requests/{}", body["id"].as_str().unwrap())
+        format!("/v1/requests/{}", body["id"].as_str().expect("an id"))
     );
     location
 }
 
 async fn ask(harness: &Harness, location: &str) -> reqwest::Response {
     let url = format!("{}{location}", harness.url);
-    harness.client.get(url).send().await.unwrap()
+    harness.client.get(url).send().await.expect("an answer")
 }
 
 /// Asks until the request has ended.

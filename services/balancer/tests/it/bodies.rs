@@ -1,6 +1,6 @@
 //! Bodies that are wrong in every way that they can be.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -110,9 +110,26 @@ async fn a_giant_in_chunks_is_cut_off_at_the_limit() {
 #[actix_web::test]
 async fn a_body_that_never_comes_times_out() {
     let harness = Harness::start().await;
-    let answer = exchange(&harness, b"content-length: 20\r\n\r\n", b"{").await;
-    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
-    assert!(answer.contains("body_timeout"), "{answer}");
+    // Of the second one nothing comes at all, which another part of the server has to notice.
+    for part in [&b"{"[..], b""] {
+        let begin = Instant::now();
+        let answer = exchange(&harness, b"content-length: 20\r\n\r\n", part).await;
+        assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+        assert!(answer.contains("body_timeout"), "{answer}");
+        assert!(begin.elapsed() < Duration::from_secs(4), "{part:?}");
+    }
+    harness.stop().await;
+}
+
+#[actix_web::test]
+async fn bodies_that_were_answered_count_no_longer() {
+    let harness = Harness::start().await;
+    // Together twice what all bodies may hold at a time.
+    let text = " ".repeat(BODY_BYTES_MAX - 100);
+    for _ in 0..32 {
+        let answer = harness.post(format!(r#"{{"act":"echo"}}{text}"#)).send();
+        assert_eq!(answer.await.unwrap().status(), 200);
+    }
     harness.stop().await;
 }
 

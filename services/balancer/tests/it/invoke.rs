@@ -183,3 +183,24 @@ async fn urgent_requests_overtake() {
     assert_eq!(*harness.stage.served.lock(), [3, 2, 1]);
     harness.stop().await;
 }
+
+#[actix_web::test]
+async fn a_session_stays_with_its_worker() {
+    let mut harness = Harness::start().await;
+    harness.target(3).await;
+    let mut of_all = std::collections::HashSet::new();
+    for session in ["a", "b", "c", "d"] {
+        let mut of_session = std::collections::HashSet::new();
+        for _ in 0..5 {
+            let request = harness.post(r#"{"act":"echo"}"#);
+            let response = request.header("tidepool-session", session).send().await;
+            let response = response.unwrap();
+            of_session.insert(response.headers()["tidepool-worker"].clone());
+            eventually(|| harness.pool.busy_slots() == 0).await;
+        }
+        assert_eq!(of_session.len(), 1, "{session}");
+        of_all.extend(of_session);
+    }
+    assert!(of_all.len() <= 3);
+    harness.stop().await;
+}
