@@ -3,13 +3,17 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use actix::{Actor, AsyncContext, Context, Handler, Message};
+use actix::{Actor, AsyncContext, Context, Handler, Message, MessageResult};
 use prometheus::Registry;
 use tidepool_core::{NodeReport, PoolName, PoolReport};
 use tidepool_policy::InvalidPolicy;
 
-use crate::control::{Control, PoolPlan};
+use crate::control::{Control, PoolPlan, Shared};
+use crate::history::History;
+use crate::keeper::{Inheritance, Save};
+use crate::learned::Patterns;
 use crate::metrics::Metrics;
+use crate::orders::OrderDesk;
 use crate::ports::Ports;
 use crate::view::SupervisorView;
 
@@ -28,6 +32,11 @@ pub struct PoolReports(pub Vec<PoolReport>);
 #[rtype(result = "()")]
 pub struct NodeReports(pub NodeReport);
 
+/// Asks for what is known of every pool, to be kept before the supervisor ends.
+#[derive(Message, Clone, Copy, Debug)]
+#[rtype(result = "Vec<Save>")]
+pub struct Checkpoint;
+
 /// Decides now instead of at the next second.
 #[derive(Message, Clone, Copy, Debug)]
 #[rtype(result = "()")]
@@ -42,6 +51,14 @@ pub struct SupervisorConfig {
     pub pools: Vec<PoolPlan>,
     /// What it reaches out to.
     pub ports: Ports,
+    /// What operators ask.
+    pub orders: OrderDesk,
+    /// What was learned of the hours of the week.
+    pub patterns: Patterns,
+    /// Hours of history that are kept in memory.
+    pub history_h: u32,
+    /// What earlier supervisors left behind.
+    pub inherited: Inheritance,
 }
 
 /// A supervisor cannot be set up.
@@ -78,19 +95,33 @@ impl Supervisor {
         let mut names = BTreeSet::new();
         for plan in &config.pools {
             let pool = &plan.spec.name;
-            plan.policy
-                .validate()
-                .map_err(|source| SupervisorError::Policy {
-                    pool: pool.clone(),
-                    source,
-                })?;
+            let policies = std::iter::once(&plan.policy).chain(&plan.shadows);
+            for policy in policies {
+                policy
+                    .validate()
+                    .map_err(|source| SupervisorError::Policy {
+                        pool: pool.clone(),
+                        source,
+                    })?;
+            }
             if !names.insert(pool) {
                 return Err(SupervisorError::TwicePool(pool.clone()));
             }
         }
         let metrics = Metrics::new(registry).map_err(SupervisorError::Metrics)?;
+        let shared = Shared {
+            orders: config.orders,
+            patterns: config.patterns,
+            history: History::new(config.history_h),
+        };
         Ok(Self {
-            control: Control::new(config.epoch, config.pools, config.ports, metrics),
+            control: Control::new(
+                config.epoch,
+                config.pools,
+                (config.ports, metrics),
+                shared,
+                config.inherited,
+            ),
             tick: TICK,
         })
     }
@@ -129,6 +160,14 @@ impl Handler<NodeReports> for Supervisor {
     }
 }
 
+impl Handler<Checkpoint> for Supervisor {
+    type Result = MessageResult<Checkpoint>;
+
+    fn handle(&mut self, Checkpoint: Checkpoint, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.control.save_all())
+    }
+}
+
 impl Handler<Tick> for Supervisor {
     type Result = ();
 
@@ -138,4 +177,4 @@ impl Handler<Tick> for Supervisor {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -7,19 +7,29 @@ use std::time::{Duration, Instant, SystemTime};
 use tidepool_core::{
     NodeReport, PoolName, PoolReport, PoolSpec, SetTarget, Timestamp, TraceContext, WorkerState,
 };
-use tidepool_policy::{Block, Decision, Memory, Observation, Policy, decide};
+use tidepool_policy::{Bounds, Decision, Memory, Observation, Policy, decide};
 
+use crate::decision_log::{Decided, Entry, Place, Snapshot};
+use crate::durable::Kept;
+use crate::history::History;
 use crate::intake::{Nodes, PoolIntake, Startups};
+use crate::keeper::{Inheritance, PoolState, Save};
+use crate::learned::{self, Patterns};
 use crate::metrics::Metrics;
 use crate::observe::observe;
+use crate::orders::OrderDesk;
+use crate::orders::rules::Configured;
 use crate::ports::{DecisionSpan, Ports};
-use crate::story;
+use crate::shadow::Shadow;
+use crate::story::{self, Told};
 use crate::view::{LastChange, Seen, SupervisorView};
 
 /// A pool that was decided about within this time is left alone by the tick.
 const DECIDE_ANYHOW_AFTER: Duration = Duration::from_millis(900);
-/// The same wish held for the same reason is told again only after this long.
-const RETELL_AFTER: Duration = Duration::from_secs(60);
+/// What is known of a pool is kept this often.
+const KEEP_EVERY: Duration = Duration::from_secs(30);
+/// Most pools whose state is kept within one tick.
+const KEEP_MAX: usize = 64;
 
 /// A pool and how it is sized.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +38,16 @@ pub struct PoolPlan {
     pub spec: PoolSpec,
     /// How it is sized.
     pub policy: Policy,
+    /// Policies that decide beside it, without effect.
+    pub shadows: Vec<Policy>,
+}
+
+impl PoolPlan {
+    /// Bounds as they were configured.
+    pub(crate) fn configured(&self) -> Configured {
+        let Bounds { min, max, .. } = self.policy.bounds;
+        Configured { min, max }
+    }
 }
 
 /// One pool under control.
@@ -39,9 +59,15 @@ struct Pool {
     /// Order of the target within the epoch; grows when the target changes.
     seq: u64,
     last_change: Option<LastChange>,
-    /// What held the last wish that was told, and when.
-    told: Option<(Block, Timestamp)>,
+    /// What holds wishes, as far as it was told.
+    told: Told,
     decided: Option<Timestamp>,
+    /// When its state was handed over to be kept.
+    kept: Timestamp,
+    /// When its learned pattern was.
+    pattern_kept: Timestamp,
+    shadows: Vec<Shadow>,
+    log: Place,
 }
 
 /// The supervisor's state.
@@ -52,30 +78,43 @@ pub(crate) struct Control {
     pools: BTreeMap<PoolName, Pool>,
     nodes: Nodes,
     metrics: Metrics,
+    orders: OrderDesk,
+    patterns: Patterns,
+    history: History,
+}
+
+/// What the supervisor shares with those who look and those who order.
+#[derive(Clone, Debug)]
+pub(crate) struct Shared {
+    pub(crate) orders: OrderDesk,
+    pub(crate) patterns: Patterns,
+    pub(crate) history: History,
 }
 
 impl Control {
-    pub(crate) fn new(epoch: u64, plans: Vec<PoolPlan>, ports: Ports, metrics: Metrics) -> Self {
+    pub(crate) fn new(
+        epoch: u64,
+        plans: Vec<PoolPlan>,
+        (ports, metrics): (Ports, Metrics),
+        shared: Shared,
+        mut inherited: Inheritance,
+    ) -> Self {
+        let now = (ports.now)();
         let pools = plans.into_iter().map(|plan| {
-            let pool = Pool {
-                plan: Arc::new(plan),
-                intake: PoolIntake::default(),
-                startups: Startups::default(),
-                memory: Memory::default(),
-                seq: 0,
-                last_change: None,
-                told: None,
-                decided: None,
-            };
-            (pool.plan.spec.name.clone(), pool)
+            let name = plan.spec.name.clone();
+            let state = inherited.states.remove(&name).unwrap_or_default();
+            (name, Pool::new(plan, state, now))
         });
         Self {
             epoch,
-            ports,
-            view: SupervisorView::default(),
             pools: pools.collect(),
+            ports,
+            view: SupervisorView::new(shared.clone()),
             nodes: Nodes::default(),
             metrics,
+            orders: shared.orders,
+            patterns: shared.patterns,
+            history: shared.history,
         }
     }
 
@@ -107,6 +146,33 @@ impl Control {
             pool.decided
                 .is_none_or(|decided| now.since(decided) >= DECIDE_ANYHOW_AFTER)
         });
+        self.keep(now);
+    }
+
+    /// Hands over what is known of pools that was not kept for a while.
+    fn keep(&mut self, now: Timestamp) {
+        let due = |pool: &&mut Pool| now.since(pool.kept) >= KEEP_EVERY;
+        for pool in self.pools.values_mut().filter(due).take(KEEP_MAX) {
+            pool.kept = now;
+            let mut taken = pool.save(now).is_none_or(|save| (self.ports.keep)(save));
+            if now.since(pool.pattern_kept) >= learned::KEEP_EVERY {
+                pool.pattern_kept = now;
+                let pattern = self.patterns.save(&pool.plan.spec.name, now);
+                taken &= pattern.is_none_or(|save| (self.ports.keep)(save));
+            }
+            if !taken {
+                tracing::debug!(pool = %pool.plan.spec.name, "too much waits to be kept");
+            }
+        }
+    }
+
+    /// What is known of every pool, to be kept before the end.
+    pub(crate) fn save_all(&self) -> Vec<Save> {
+        let now = (self.ports.now)();
+        let patterns = self.pools.keys();
+        let patterns = patterns.filter_map(|pool| self.patterns.save(pool, now));
+        let states = self.pools.values().filter_map(|pool| pool.save(now));
+        states.chain(patterns).collect()
     }
 
     fn decide_where(&mut self, now: Timestamp, wanted: impl Fn(&Pool) -> bool) {
@@ -117,20 +183,37 @@ impl Control {
             pools,
             nodes,
             metrics,
+            orders,
+            patterns,
+            history,
         } = self;
         for pool in pools.values_mut().filter(|pool| wanted(pool)) {
             let begin = Instant::now();
-            let observation = pool.observe(nodes, now);
+            let name = &pool.plan.spec.name.clone();
+            let mut observation = pool.observe(nodes, now);
+            observation.operator = orders.in_force(name, now);
+            let assumed_s = pool.plan.policy.bounds.startup_s_assumed;
+            patterns.attend(name, &mut observation, assumed_s, now);
+            pool.log_snapshot(*epoch, ports, now);
             let (decision, first) = pool.decide(&observation, now);
+            pool.log_decision(&observation, &decision, ports, now);
+            for shadow in &mut pool.shadows {
+                shadow.decide(&observation, now);
+            }
             pool.send_target(*epoch, ports);
             pool.tell(&decision, first, (now, begin), (*epoch, ports, metrics));
-            metrics.show(&pool.plan.spec.name, &decision, observation.work_age_s);
+            metrics.show(name, &decision, observation.work_age_s);
+            metrics.show_learned(name, patterns.forecast_of(name));
+            metrics.show_shadows(name, &pool.shadows);
+            let workers = observation.workers.unwrap_or_default();
+            history.add(name, &decision, workers, now);
             pool.show_workers(nodes, metrics);
             view.put(Seen {
                 plan: Arc::clone(&pool.plan),
                 epoch: *epoch,
                 at: now,
-                workers: observation.workers.unwrap_or_default(),
+                workers,
+                shadows: pool.shadows.iter().filter_map(Shadow::status).collect(),
                 newest: pool.intake.newest,
                 last_change: pool.last_change.clone(),
                 decision,
@@ -140,6 +223,61 @@ impl Control {
 }
 
 impl Pool {
+    fn new(plan: PoolPlan, state: PoolState, now: Timestamp) -> Self {
+        Self {
+            shadows: plan.shadows.iter().cloned().map(Shadow::new).collect(),
+            plan: Arc::new(plan),
+            intake: PoolIntake::default(),
+            startups: Startups::of(state.startups_s),
+            memory: state.memory.taken_over(),
+            seq: 0,
+            last_change: None,
+            told: Told::default(),
+            decided: None,
+            kept: now,
+            pattern_kept: now,
+            log: Place::default(),
+        }
+    }
+
+    /// Logs what the next decision depends on, when it is time to.
+    fn log_snapshot(&mut self, epoch: u64, ports: &Ports, now: Timestamp) {
+        let Some(log) = ports.log.as_ref().filter(|_| self.log.wants_snapshot()) else {
+            return;
+        };
+        let snapshot = Snapshot {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            epoch,
+            policy: self.plan.policy.clone(),
+            memory: self.memory.clone(),
+        };
+        let entry = Entry::Snapshot(Box::new(snapshot));
+        self.log.put((&self.plan.spec.name, now), entry, log);
+    }
+
+    fn log_decision(
+        &mut self,
+        observation: &Observation,
+        decision: &Decision,
+        ports: &Ports,
+        now: Timestamp,
+    ) {
+        let Some(log) = &ports.log else { return };
+        let entry = Entry::Decided(Box::new(Decided {
+            observation: observation.clone(),
+            decision: decision.clone(),
+        }));
+        self.log.put((&self.plan.spec.name, now), entry, log);
+    }
+
+    fn save(&self, now: Timestamp) -> Option<Save> {
+        let state = PoolState {
+            memory: self.memory.clone(),
+            startups_s: self.startups.seconds(),
+        };
+        Save::new(Kept::Memory, &self.plan.spec.name, &state, now)
+    }
+
     fn observe(&mut self, nodes: &Nodes, now: Timestamp) -> Observation {
         let spec = &self.plan.spec;
         self.startups.observe(nodes.workers_of(&spec.name));
@@ -189,16 +327,20 @@ impl Pool {
     ) {
         let (epoch, ports, metrics) = outside;
         if first || decision.is_change() {
+            self.told.forget();
             self.announce(decision, (now, begin), epoch, ports);
+            // A change that stops short of the wish tells what held the rest.
+            decision
+                .blocked_by
+                .map(|block| self.told.is_news(block, now));
         } else if decision
             .blocked_by
-            .is_some_and(|block| self.is_news(block, now))
+            .is_some_and(|block| self.told.is_news(block, now))
         {
             (ports.publish)(story::suppressed(&self.plan, decision, epoch));
         } else {
             return;
         }
-        self.told = decision.blocked_by.map(|block| (block, now));
         metrics.count(&self.plan.spec.name, decision);
     }
 
@@ -229,18 +371,6 @@ impl Pool {
             sentence: sentence.into(),
             trace_id,
         });
-    }
-
-    /// Whether a held wish has not been told for a while. The time is renewed while it goes on, so
-    /// that a wish that lasts is told once.
-    fn is_news(&mut self, block: Block, now: Timestamp) -> bool {
-        match &mut self.told {
-            Some((told, at)) if *told == block && now.since(*at) < RETELL_AFTER => {
-                *at = now;
-                false
-            }
-            _ => true,
-        }
     }
 
     fn show_workers(&self, nodes: &Nodes, metrics: &Metrics) {

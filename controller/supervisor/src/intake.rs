@@ -85,6 +85,24 @@ pub(crate) struct Startups {
 }
 
 impl Startups {
+    /// Those that were measured by an earlier supervisor; what is no time is left out.
+    pub(crate) fn of(seconds: Vec<f64>) -> Self {
+        let is_time = |s: &f64| s.is_finite() && *s >= 0.0;
+        Self {
+            seconds: seconds
+                .into_iter()
+                .filter(is_time)
+                .take(STARTUPS_KEPT)
+                .collect(),
+            counted: HashSet::new(),
+        }
+    }
+
+    /// The newest of them.
+    pub(crate) fn seconds(&self) -> Vec<f64> {
+        self.seconds.iter().copied().collect()
+    }
+
     /// Takes in the start-up times of workers that are new, and forgets those that are gone.
     pub(crate) fn observe<'a>(&mut self, workers: impl Iterator<Item = &'a WorkerReport> + Clone) {
         for worker in workers.clone() {

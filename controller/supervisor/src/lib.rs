@@ -10,20 +10,35 @@
 //! second, so that losing one is harmless, and carries an epoch, so that one of a deposed supervisor
 //! is ignored.
 //!
-//! The policy's memory lives as long as the actor; a new one adopts what runs.
+//! The policy's memory is kept in the store every half minute and at the end; a new supervisor goes
+//! on with it, adopts what runs, and retires nothing for a while. Orders of operators are kept
+//! before they count.
 
 mod actor;
 mod clock;
 mod control;
+pub mod decision_log;
+mod durable;
+mod history;
 mod intake;
+mod keeper;
+mod learned;
 mod metrics;
 mod observe;
+mod orders;
 mod ports;
+mod shadow;
 mod story;
 mod view;
 
-pub use actor::{NodeReports, PoolReports, Supervisor, SupervisorConfig, SupervisorError};
+pub use actor::{
+    Checkpoint, NodeReports, PoolReports, Supervisor, SupervisorConfig, SupervisorError,
+};
 pub use clock::steady_wall_clock;
 pub use control::PoolPlan;
+pub use keeper::{Inheritance, Keeper, Save};
+pub use learned::{Patterns, PatternsError};
+pub use orders::{DeskPorts, OrderDesk};
 pub use ports::{DecisionSpan, Ports};
+pub use shadow::SHADOWS_MAX;
 pub use view::SupervisorView;

@@ -4,6 +4,9 @@
 use prometheus::{GaugeVec, IntCounterVec, IntGaugeVec, Opts, Registry};
 use tidepool_core::{PoolName, WorkerState};
 use tidepool_policy::{Decision, Signal};
+use tidepool_profile::Forecast;
+
+use crate::shadow::Shadow;
 
 /// All series, labelled by pool.
 #[derive(Debug)]
@@ -15,6 +18,8 @@ pub(crate) struct Metrics {
     decisions: IntCounterVec,
     age: GaugeVec,
     forecast: GaugeVec,
+    learned: GaugeVec,
+    shadow: IntGaugeVec,
 }
 
 fn gauge(
@@ -99,6 +104,18 @@ impl Metrics {
                 "Requests per second expected one start-up time ahead, by quantile.",
                 &["pool", "q"],
             )?,
+            learned: gauge(
+                registry,
+                "tidepool_learned_rate",
+                "Requests per second that the learned hours expect one start-up time ahead.",
+                &["pool", "q"],
+            )?,
+            shadow: int_gauge(
+                registry,
+                "tidepool_shadow_target",
+                "Workers that a policy in shadow would want; it sees the live fleet.",
+                &["pool", "policy"],
+            )?,
         })
     }
 
@@ -127,6 +144,32 @@ impl Metrics {
         self.target
             .with_label_values(&[pool])
             .set(i64::from(decision.to));
+    }
+
+    /// Shows what the learned hours expect; nothing before a day is known.
+    pub(crate) fn show_learned(&self, pool: &PoolName, learned: Option<Forecast>) {
+        let pool = pool.as_str();
+        say(
+            &self.learned,
+            &[pool, "0.5"],
+            learned.map(|f| f.median_rate),
+        );
+        say(
+            &self.learned,
+            &[pool, "0.99"],
+            learned.map(|f| f.upper_rate),
+        );
+    }
+
+    /// Shows what policies in shadow would want.
+    pub(crate) fn show_shadows(&self, pool: &PoolName, shadows: &[Shadow]) {
+        for shadow in shadows {
+            if let Some(target) = shadow.target() {
+                self.shadow
+                    .with_label_values(&[pool.as_str(), shadow.name()])
+                    .set(i64::from(target));
+            }
+        }
     }
 
     /// Shows how many workers are in a state.

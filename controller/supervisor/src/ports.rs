@@ -5,6 +5,9 @@ use std::time::SystemTime;
 
 use tidepool_core::{EventDraft, SetTarget, Timestamp, TraceContext};
 
+use crate::decision_log::Record;
+use crate::keeper::Save;
+
 /// A decision as a step of a trace of its own.
 #[derive(Clone, Debug)]
 pub struct DecisionSpan {
@@ -28,6 +31,10 @@ pub struct Ports {
     pub publish: Box<dyn Fn(EventDraft) + Send>,
     /// Takes the span of a decision that changed something.
     pub span: Box<dyn Fn(DecisionSpan) + Send>,
+    /// Takes a state that should survive; `false` when it cannot now.
+    pub keep: Box<dyn Fn(Save) -> bool + Send>,
+    /// Takes a record of the decision log, if there is one; `false` when it cannot now.
+    pub log: Option<Box<dyn Fn(Record) -> bool + Send>>,
     /// Wall time that does not jump; see [`crate::steady_wall_clock`].
     pub now: Box<dyn Fn() -> Timestamp + Send>,
 }

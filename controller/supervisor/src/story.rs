@@ -1,11 +1,35 @@
 //! Decisions as events and spans: the shapes that the feed and the operator API promise.
 
+use std::collections::HashMap;
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use tidepool_core::status::Signals;
 use tidepool_core::{EventDraft, Timestamp, TraceId};
-use tidepool_policy::{Decision, Signal};
+use tidepool_policy::{Block, Decision, Signal};
 
 use crate::control::PoolPlan;
+
+/// The same wish held for the same reason is told again only after this long.
+const RETELL_AFTER: Duration = Duration::from_secs(60);
+
+/// What holds wishes, as far as it was told, so that each reason is told once while it lasts, also
+/// when several take turns. No more entries than there are reasons.
+#[derive(Debug, Default)]
+pub(crate) struct Told(HashMap<Block, Timestamp>);
+
+impl Told {
+    /// Whether this reason has not been seen for a while; from now on it has.
+    pub(crate) fn is_news(&mut self, block: Block, now: Timestamp) -> bool {
+        let seen = self.0.insert(block, now);
+        seen.is_none_or(|seen| now.since(seen) >= RETELL_AFTER)
+    }
+
+    /// Begins anew: the target has changed, so every wish is another one.
+    pub(crate) fn forget(&mut self) {
+        self.0.clear();
+    }
+}
 
 /// The `data` of a decision's event.
 pub(crate) fn data(
@@ -98,4 +122,27 @@ pub(crate) fn attributes(plan: &PoolPlan, decision: &Decision) -> Vec<(&'static 
             .map(|winner| ("tidepool.winner", winner.to_string())),
     );
     attributes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_is_told_once_while_it_lasts_also_when_they_take_turns() {
+        let mut told = Told::default();
+        let mut times = 0;
+        for second in 0..120 {
+            for block in Block::ALL {
+                times += usize::from(told.is_news(*block, Timestamp(second * 1_000)));
+            }
+        }
+        assert_eq!(times, Block::ALL.len());
+        assert!(
+            told.is_news(Block::Cooldown, Timestamp(300_000)),
+            "it came back"
+        );
+        told.forget();
+        assert!(told.is_news(Block::Cooldown, Timestamp(300_001)));
+    }
 }

@@ -4,12 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
-use tidepool_core::status::{Decided, Explanation, PoolStatus};
+use tidepool_core::order::{ChangeFuture, PoolChange, Standing};
+use tidepool_core::series::{SeriesAnswer, SeriesError, SeriesQuery};
+use tidepool_core::status::{CounterfactualStatus, Decided, Explanation, PoolStatus, ShadowStatus};
 use tidepool_core::{PoolName, Timestamp, TraceId};
-use tidepool_policy::{Block, Decision, Reason, WorkerCounts};
+use tidepool_policy::{Block, Counterfactual, Decision, Reason, WorkerCounts};
 
-use crate::control::PoolPlan;
+use crate::control::{PoolPlan, Shared};
 use crate::intake::Newest;
+use crate::learned::Patterns;
+use crate::orders::rules::{self, Configured};
 use crate::story;
 
 /// A pool at its last decision.
@@ -20,6 +24,7 @@ pub(crate) struct Seen {
     pub(crate) at: Timestamp,
     pub(crate) decision: Decision,
     pub(crate) workers: WorkerCounts,
+    pub(crate) shadows: Vec<ShadowStatus>,
     pub(crate) newest: Option<Newest>,
     /// The decision that set the target: when, its sentence and its trace.
     pub(crate) last_change: Option<LastChange>,
@@ -34,37 +39,71 @@ pub(crate) struct LastChange {
 }
 
 /// A window onto the supervisor's last decisions. Cheap to clone; every call takes a snapshot.
-#[derive(Clone, Debug, Default)]
-pub struct SupervisorView(Arc<RwLock<BTreeMap<PoolName, Seen>>>);
+#[derive(Clone, Debug)]
+pub struct SupervisorView {
+    seen: Arc<RwLock<BTreeMap<PoolName, Seen>>>,
+    shared: Shared,
+}
 
 impl SupervisorView {
+    pub(crate) fn new(shared: Shared) -> Self {
+        let seen = Arc::default();
+        Self { seen, shared }
+    }
+
     pub(crate) fn put(&self, seen: Seen) {
         let name = seen.plan.spec.name.clone();
-        self.0.write().insert(name, seen);
+        self.seen.write().insert(name, seen);
+    }
+
+    /// Changes what operators ask of a pool; done when the change would survive a crash.
+    #[must_use]
+    pub fn change(&self, pool: &PoolName, change: PoolChange) -> ChangeFuture {
+        self.shared.orders.change(pool, change)
+    }
+
+    /// The learned patterns.
+    #[must_use]
+    pub fn patterns(&self) -> &Patterns {
+        &self.shared.patterns
+    }
+
+    /// Numbers over time.
+    ///
+    /// # Errors
+    /// When no such series is kept, or more is asked for than an answer holds.
+    pub fn series(&self, query: &SeriesQuery, now: Timestamp) -> Result<SeriesAnswer, SeriesError> {
+        self.shared.history.read(query, now)
+    }
+
+    fn status(&self, seen: &Seen) -> PoolStatus {
+        status(seen, &self.shared.orders.standing(&seen.plan.spec.name))
     }
 
     /// Every pool that was decided about, by name.
     #[must_use]
     pub fn pools(&self) -> Vec<PoolStatus> {
-        self.0.read().values().map(status).collect()
+        let seen = self.seen.read();
+        seen.values().map(|seen| self.status(seen)).collect()
     }
 
     /// One pool.
     #[must_use]
     pub fn pool(&self, pool: &PoolName) -> Option<PoolStatus> {
-        self.0.read().get(pool).map(status)
+        self.seen.read().get(pool).map(|seen| self.status(seen))
     }
 
     /// Why a pool has the size it has, as of the last second.
     #[must_use]
     pub fn explain(&self, pool: &PoolName) -> Option<Explanation> {
-        let seen = self.0.read().get(pool).cloned()?;
-        Some(explanation(&seen))
+        let seen = self.seen.read().get(pool).cloned()?;
+        Some(explanation(&seen, &self.shared.orders.standing(pool)))
     }
 }
 
-fn status(seen: &Seen) -> PoolStatus {
+fn status(seen: &Seen, standing: &Standing) -> PoolStatus {
     let Seen { plan, decision, .. } = seen;
+    let Configured { min, max } = rules::bounds(plan.configured(), standing);
     PoolStatus {
         pool: plan.spec.name.clone(),
         kinds: plan.spec.kinds.iter().map(ToString::to_string).collect(),
@@ -73,11 +112,14 @@ fn status(seen: &Seen) -> PoolStatus {
         starting: seen.workers.starting,
         draining: seen.workers.draining,
         target: decision.to,
-        min: plan.policy.bounds.min,
-        max: plan.policy.bounds.max,
+        min,
+        max,
         score: decision.score,
         signals: story::signals(decision),
-        paused: false,
+        paused: standing.is_paused(),
+        pinned: standing.pinned(),
+        override_until: standing.until().map(Timestamp::rfc3339),
+        reason: standing.reason().map(str::to_owned),
         cooldown_until: decision.cooldown_until_ms.map(|ms| Timestamp(ms).rfc3339()),
         queued: seen.newest.map_or(0, |newest| newest.queued),
         busy_slots: seen.newest.map_or(0, |newest| newest.busy_slots),
@@ -86,6 +128,7 @@ fn status(seen: &Seen) -> PoolStatus {
             .newest
             .map(|newest| seen.at.seconds_since(newest.received)),
         decided: Some(decided(seen)),
+        shadows: seen.shadows.clone(),
     }
 }
 
@@ -100,7 +143,7 @@ fn decided(seen: &Seen) -> Decided {
     }
 }
 
-fn explanation(seen: &Seen) -> Explanation {
+fn explanation(seen: &Seen, standing: &Standing) -> Explanation {
     let decision = &seen.decision;
     let change = seen.last_change.as_ref();
     let mut sentence = decision.sentence();
@@ -108,6 +151,9 @@ fn explanation(seen: &Seen) -> Explanation {
     if let Some(change) = change.filter(|change| change.at < seen.at) {
         let ago_s = seen.at.since(change.at).as_secs();
         sentence = format!("{sentence}. Last change {ago_s} s ago: {}", change.sentence);
+    }
+    if let Some(order) = order_sentence(standing) {
+        sentence = format!("{sentence}. {order}");
     }
     Explanation {
         pool: seen.plan.spec.name.clone(),
@@ -120,5 +166,48 @@ fn explanation(seen: &Seen) -> Explanation {
         ),
         blocked_by: decision.blocked_by.map(|block| block.to_string()),
         earliest_change: story::earliest_change(decision),
+        counterfactual: decision.counterfactual().map(counterfactual),
+        shadow_note: (!seen.shadows.is_empty()).then(|| SHADOW_NOTE.to_owned()),
+        shadows: seen.shadows.clone(),
     }
+}
+
+/// What a shadow can and cannot tell.
+const SHADOW_NOTE: &str = "A shadow decides on what the live fleet measured: its target is what \
+                           it would want now, not what its own fleet would have come to.";
+
+fn counterfactual(other: Counterfactual) -> CounterfactualStatus {
+    let share = |share: f64| format!("{:.3} %", share * 100.0);
+    let n = other.workers;
+    let workers = if n == 1 { "worker" } else { "workers" };
+    CounterfactualStatus {
+        workers: n,
+        late_share: other.late_share,
+        late_share_decided: other.late_share_decided,
+        sentence: format!(
+            "With {n} {workers}, one fewer, {} of requests would wait longer than the objective, \
+             instead of {}.",
+            share(other.late_share),
+            share(other.late_share_decided)
+        ),
+    }
+}
+
+/// What an operator holds, until when, and why.
+fn order_sentence(standing: &Standing) -> Option<String> {
+    let until = standing.until().map_or_else(
+        || "until it is taken back".to_owned(),
+        |until| format!("until {until}"),
+    );
+    let what = match (&standing.hold, &standing.bounds) {
+        (Some(hold), _) => match hold.pin {
+            Some(pin) => format!("An operator ({}) pinned it to {pin}", hold.by),
+            None => format!("An operator ({}) paused it", hold.by),
+        },
+        (None, Some(bounds)) => format!("An operator ({}) set its bounds", bounds.by),
+        (None, None) => return None,
+    };
+    let why = standing.reason();
+    let why = why.map_or_else(String::new, |reason| format!(": {reason}"));
+    Some(format!("{what} {until}{why}"))
 }

@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::json;
 use tidepool_core::status::{ComponentHealth, DrainError, Explanation, PoolStatus};
 use tidepool_core::{PoolName, WorkerId};
+use tidepool_keda::NoAdvice;
 
 use crate::Shared;
 use crate::problem::{Code, Problem};
@@ -15,7 +16,7 @@ const WORKER_ID_LEN_MAX: usize = 128;
 /// Advice to a caller whose order could not be taken, in seconds.
 const RETRY_AFTER_S: u32 = 1;
 
-fn document(body: &impl Serialize) -> HttpResponse {
+pub(crate) fn document(body: &impl Serialize) -> HttpResponse {
     HttpResponse::Ok()
         .insert_header((header::CACHE_CONTROL, "no-store"))
         .json(body)
@@ -75,6 +76,24 @@ pub(crate) async fn explain(
     ))
 }
 
+/// The document of KEDA's `metrics-api` scaler. What is not known is a 503, so that its fallback
+/// begins; a number would be believed.
+pub(crate) async fn keda(
+    request: HttpRequest,
+    shared: web::Data<Shared>,
+    name: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    let advice = shared.advisor.advise(&name);
+    advice.map(|advice| document(&advice)).map_err(|fault| {
+        let detail = fault.to_string();
+        match fault {
+            NoAdvice::UnknownPool { .. } => Problem::new(Code::UnknownPool, detail, &request),
+            _ => Problem::new(Code::NoNumber, detail, &request)
+                .retry_after(tidepool_keda::RETRY_AFTER_S),
+        }
+    })
+}
+
 /// A pool exists before anything has been decided about it.
 fn undecided(pool: PoolName) -> Explanation {
     Explanation {
@@ -86,10 +105,17 @@ fn undecided(pool: PoolName) -> Explanation {
         decision: json!({}),
         blocked_by: None,
         earliest_change: None,
+        counterfactual: None,
+        shadows: Vec::new(),
+        shadow_note: None,
     }
 }
 
-fn find(request: &HttpRequest, shared: &Shared, name: &str) -> Result<PoolStatus, Problem> {
+pub(crate) fn find(
+    request: &HttpRequest,
+    shared: &Shared,
+    name: &str,
+) -> Result<PoolStatus, Problem> {
     let mut pools = shared.fleet.pools().into_iter();
     pools
         .find(|pool| pool.pool.as_str() == name)

@@ -1,14 +1,16 @@
 //! The operator API and its page: what the fleet does, why, and the event feed.
 //!
-//! This crate only shows. What it shows comes from a [`SharedFleetView`], a [`Feed`] and a
-//! metrics [`Registry`]; the one order that it passes on is to drain a worker. The caller binds
+//! This crate shows, and passes orders on: to drain a worker, to change a pool. What it shows
+//! comes from a [`SharedFleetView`], a [`Feed`] and a metrics [`Registry`]. The caller binds
 //! the listener (loopback unless told otherwise) and mounts [`Console::configure`]. The server
 //! should be built with `h1_allow_half_closed(false)`, so that a stream whose client went away
 //! gives its place back at once and not with the next ping.
 
 mod access;
+mod change;
 mod events;
 mod fleet;
+mod learned;
 mod openapi;
 mod page;
 mod probes;
@@ -24,6 +26,7 @@ use actix_web::web::{self, ServiceConfig};
 use prometheus::{IntGauge, Registry};
 use tidepool_core::status::SharedFleetView;
 use tidepool_feed::Feed;
+use tidepool_keda::Advisor;
 use tokio::sync::{Semaphore, watch};
 
 pub use access::OperatorToken;
@@ -54,6 +57,8 @@ pub struct Setup {
     pub identity: Identity,
     /// The fleet.
     pub fleet: SharedFleetView,
+    /// What KEDA is told.
+    pub advisor: Advisor,
     /// The event feed.
     pub feed: Feed,
     /// What `/metrics` shows. The console adds `tidepool_event_subscribers`.
@@ -73,6 +78,7 @@ pub struct Console {
 pub(crate) struct Shared {
     identity: Identity,
     fleet: SharedFleetView,
+    advisor: Advisor,
     feed: Feed,
     registry: Registry,
     subscribers: IntGauge,
@@ -103,6 +109,7 @@ impl Console {
             openapi: openapi::document(&setup.identity.version),
             identity: setup.identity,
             fleet: setup.fleet,
+            advisor: setup.advisor,
             feed: setup.feed,
             registry: setup.registry,
             subscribers,

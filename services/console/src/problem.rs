@@ -13,6 +13,9 @@ use crate::access::RequestIdentity;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Code {
     BadQuery,
+    BadBody,
+    TooLarge,
+    Invalid,
     Unauthorized,
     ForeignOrigin,
     NotFound,
@@ -22,13 +25,17 @@ pub(crate) enum Code {
     TooManyStreams,
     NodeBusy,
     Draining,
+    NoNumber,
     StoreUnavailable,
     Internal,
 }
 
 impl Code {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::BadQuery,
+        Self::BadBody,
+        Self::TooLarge,
+        Self::Invalid,
         Self::Unauthorized,
         Self::ForeignOrigin,
         Self::NotFound,
@@ -38,6 +45,7 @@ impl Code {
         Self::TooManyStreams,
         Self::NodeBusy,
         Self::Draining,
+        Self::NoNumber,
         Self::StoreUnavailable,
         Self::Internal,
     ];
@@ -46,6 +54,9 @@ impl Code {
     fn facts(self) -> (&'static str, u16, &'static str) {
         match self {
             Self::BadQuery => ("bad_query", 400, "A parameter cannot be understood"),
+            Self::BadBody => ("bad_body", 400, "The body cannot be read"),
+            Self::TooLarge => ("too_large", 413, "The body is too large"),
+            Self::Invalid => ("invalid", 422, "This cannot be"),
             Self::Unauthorized => ("unauthorized", 401, "The operator token is needed"),
             Self::ForeignOrigin => ("foreign_origin", 403, "Another site may not give orders"),
             Self::NotFound => ("not_found", 404, "There is nothing here"),
@@ -59,7 +70,8 @@ impl Code {
             Self::TooManyStreams => ("too_many_streams", 503, "Too many event streams are open"),
             Self::NodeBusy => ("node_busy", 503, "The node cannot take the order now"),
             Self::Draining => ("draining", 503, "This process is going away"),
-            Self::StoreUnavailable => ("store_unavailable", 503, "Older events cannot be read"),
+            Self::NoNumber => ("no_number", 503, "There is no number to scale by"),
+            Self::StoreUnavailable => ("store_unavailable", 503, "The store does not answer"),
             Self::Internal => ("internal", 500, "Something is wrong with this program"),
         }
     }
@@ -68,6 +80,9 @@ impl Code {
     pub(crate) fn advice(self) -> &'static str {
         match self {
             Self::BadQuery => "Correct the parameter that errors[] names, or leave it out.",
+            Self::BadBody => "Send the JSON that /docs describes for this route.",
+            Self::TooLarge => "Send less; /docs says what the route takes.",
+            Self::Invalid => "Correct the member that errors[] names.",
             Self::Unauthorized => {
                 "Send it as 'Authorization: Bearer <token>'. A browser asks for a user and a \
                  password: the password is the token."
@@ -80,6 +95,9 @@ impl Code {
             Self::TooManyStreams => "Close one, or try again after Retry-After seconds.",
             Self::NodeBusy => "Try again after Retry-After seconds.",
             Self::Draining => "Try again after Retry-After seconds; another process will answer.",
+            Self::NoNumber => {
+                "Scale by what you would without Tidepool, and try again after Retry-After seconds."
+            }
             Self::StoreUnavailable => "GET /v1/status tells what is wrong with the store.",
             Self::Internal => "Report the request id; the log has the cause.",
         }
@@ -178,6 +196,14 @@ impl Problem {
     pub(crate) fn bad_query(fault: Fault, request: &HttpRequest) -> Self {
         let detail = format!("{}: {}", fault.parameter, fault.message);
         let mut problem = Self::new(Code::BadQuery, detail, request);
+        problem.0.faults.push(fault);
+        problem
+    }
+
+    /// A member of the body that cannot be.
+    pub(crate) fn invalid(fault: Fault, request: &HttpRequest) -> Self {
+        let detail = format!("{}: {}", fault.parameter, fault.message);
+        let mut problem = Self::new(Code::Invalid, detail, request);
         problem.0.faults.push(fault);
         problem
     }

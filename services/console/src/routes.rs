@@ -8,7 +8,7 @@ use actix_web::{Error, HttpRequest, HttpResponse, Resource, guard, web};
 use utoipa_swagger_ui::SwaggerUi;
 
 use crate::problem::{Code, Problem};
-use crate::{access, events, fleet, page, probes};
+use crate::{access, change, events, fleet, learned, page, probes};
 
 /// All routes, behind the check of who asks.
 pub(crate) fn all(openapi: serde_json::Value) -> impl HttpServiceFactory {
@@ -22,11 +22,26 @@ pub(crate) fn all(openapi: serde_json::Value) -> impl HttpServiceFactory {
         .service(read("/console.svg", reading().to(page::icon)))
         .service(read("/v1/status", reading().to(fleet::status)))
         .service(read("/v1/pools", reading().to(fleet::pools)))
-        .service(read("/v1/pools/{pool}", reading().to(fleet::pool)))
+        .service(
+            read("/v1/pools/{pool}", reading().to(fleet::pool))
+                .route(web::patch().to(change::change))
+                .default_service(web::to(|request| wrong_method(request, "GET, HEAD, PATCH"))),
+        )
         .service(read(
             "/v1/pools/{pool}/explain",
             reading().to(fleet::explain),
         ))
+        .service(read("/v1/pools/{pool}/keda", reading().to(fleet::keda)))
+        .service(
+            read("/v1/pools/{pool}/pattern", reading().to(learned::pattern))
+                .route(web::put().to(learned::import))
+                .default_service(web::to(|request| wrong_method(request, "GET, HEAD, PUT"))),
+        )
+        .service(read(
+            "/v1/pools/{pool}/forecast",
+            reading().to(learned::forecast),
+        ))
+        .service(read("/v1/series", reading().to(learned::series)))
         .service(read("/v1/workers", reading().to(fleet::workers)))
         .service(order(
             "/v1/workers/{id}/drain",

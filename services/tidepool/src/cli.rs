@@ -81,6 +81,24 @@ pub(crate) enum Command {
     Pools,
     /// List the workers
     Workers,
+    /// Hold a pool at the size it has
+    Pause(HoldArgs),
+    /// Let a paused or pinned pool scale by itself again
+    Resume {
+        /// The pool
+        pool: String,
+        /// Why, for the feed
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
+    /// Hold a pool at a number of workers
+    Pin(PinArgs),
+    /// Change the least and the most workers of a pool
+    Bounds(BoundsArgs),
+    /// Show the learned hours of the week of a pool, export or import them
+    Pattern(PatternArgs),
+    /// Decide everything in the decision log again: exit 0 if it comes out the same, 1 if not
+    Replay(ReplayArgs),
     /// Let a worker finish what it has and stop
     Drain {
         /// The worker, as `tidepool workers` lists it
@@ -98,6 +116,78 @@ pub(crate) enum Command {
     Health,
     /// Print the version
     Version,
+}
+
+/// What a pause or pin needs.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct HoldArgs {
+    /// The pool
+    pub(crate) pool: String,
+    /// For how long, such as 30m or 1d12h; at most 7d
+    #[arg(long = "for", value_name = "DURATION", default_value = "30m")]
+    pub(crate) duration: String,
+    /// Why, for the feed and for `explain`
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+}
+
+/// What a pin needs.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct PinArgs {
+    /// What every hold needs.
+    #[command(flatten)]
+    pub(crate) hold: HoldArgs,
+    /// How many workers; as many as are wanted now without it
+    pub(crate) workers: Option<u32>,
+}
+
+/// What to do with what was learned of a pool.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct PatternArgs {
+    /// The pool
+    pub(crate) pool: String,
+    /// Write it to this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) export: Option<PathBuf>,
+    /// Replace it by that of this file
+    #[arg(long, value_name = "FILE", conflicts_with = "export")]
+    pub(crate) import: Option<PathBuf>,
+}
+
+/// Which decisions to make again.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ReplayArgs {
+    /// Only those of this pool
+    #[arg(long, value_parser = crate::replay_command::pool_name)]
+    pub(crate) pool: Option<tidepool_core::PoolName>,
+    /// Only those since this time: RFC 3339, or how long ago, such as 2h
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+    /// Folder of the log [default: decisions, in store.path]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) from: Option<PathBuf>,
+}
+
+/// New bounds of a pool.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct BoundsArgs {
+    /// The pool
+    pub(crate) pool: String,
+    /// Fewest workers
+    #[arg(long)]
+    pub(crate) min: Option<u32>,
+    /// Most workers
+    #[arg(long)]
+    pub(crate) max: Option<u32>,
+    /// Go back to what the configuration says, except for what is given here
+    #[arg(long, required_unless_present_any = ["min", "max"])]
+    pub(crate) reset: bool,
+    /// For how long; until they are taken back without it
+    #[arg(long = "for", value_name = "DURATION")]
+    pub(crate) duration: Option<String>,
+    /// Why, for the feed
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
 }
 
 /// Which events to show.
@@ -187,6 +277,28 @@ mod tests {
         let cli = Cli::try_parse_from(["tidepool", "pools", "-o", "jsonl", "-c", "x"]).unwrap();
         assert_eq!(cli.global.output, Output::Jsonl);
         assert_eq!(cli.global.config, Some(PathBuf::from("x")));
+    }
+
+    #[test]
+    fn orders_name_a_pool_and_what_to_do_with_it() {
+        let parse = |args: &[&str]| Cli::try_parse_from([&["tidepool"], args].concat());
+        for good in [
+            &["pause", "echo"][..],
+            &["pin", "echo", "3", "--for", "2h"],
+            &["pin", "echo"],
+            &["resume", "echo"],
+            &["bounds", "echo", "--max", "9"],
+            &["bounds", "echo", "--reset"],
+        ] {
+            assert!(parse(good).is_ok(), "{good:?}");
+        }
+        for bad in [
+            &["pause"][..],
+            &["pin", "echo", "many"],
+            &["bounds", "echo"],
+        ] {
+            assert!(parse(bad).is_err(), "{bad:?}");
+        }
     }
 
     #[test]

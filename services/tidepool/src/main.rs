@@ -4,6 +4,7 @@ mod cli;
 mod client;
 mod config_command;
 mod exit;
+mod replay_command;
 mod serve;
 mod settings;
 mod simulate;
@@ -15,7 +16,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::cli::{Cli, Command, GlobalArgs, Output};
-use crate::client::Call;
+use crate::client::{Call, Order};
 use crate::exit::Exit;
 use crate::settings::Loaded;
 
@@ -32,12 +33,22 @@ fn main() -> ExitCode {
         Command::Explain { pool } => client::run(&global, &Call::Explain(pool)),
         Command::Pools => client::run(&global, &Call::Pools),
         Command::Workers => client::run(&global, &Call::Workers),
+        Command::Pause(args) => order(&global, Order::Pause(args)),
+        Command::Resume { pool, reason } => order(&global, Order::Resume { pool, reason }),
+        Command::Pin(args) => order(&global, Order::Pin(args)),
+        Command::Bounds(args) => order(&global, Order::Bounds(args)),
+        Command::Pattern(args) => client::run(&global, &Call::Pattern(args)),
+        Command::Replay(args) => replay_command::run(&global, &args),
         Command::Drain { id } => client::run(&global, &Call::Drain(id)),
         Command::Load(command) => client::load::run(&global, command),
         Command::Simulate(args) => simulate::run(&global, &args),
         Command::Health => client::run(&global, &Call::Health),
     }
     .into()
+}
+
+fn order(global: &GlobalArgs, order: Order) -> Exit {
+    client::run(global, &Call::Order(order))
 }
 
 fn serve(global: &GlobalArgs) -> Exit {

@@ -3,6 +3,7 @@
 
 mod banner;
 mod epoch;
+mod keda;
 mod kinds;
 mod listeners;
 mod stores;
@@ -21,7 +22,10 @@ use tidepool_balancer::{
 };
 use tidepool_console::{Console, Identity, OperatorToken, Setup};
 use tidepool_core::NodeId;
+use tidepool_core::status::SharedFleetView;
 use tidepool_feed::{Feed, FeedConfig};
+use tidepool_supervisor::decision_log::DecisionLog;
+use tidepool_supervisor::{Checkpoint, Keeper, Supervisor};
 use tidepool_telemetry::{Registry, Sampler, Spans, SpansConfig, build_registry, init_logs};
 use tidepool_worker::{Node, NodeConfig, NodePorts, PoolHosting, RestartPolicy};
 use tokio::signal::unix::{SignalKind, signal};
@@ -69,7 +73,11 @@ struct Running {
     api: web::Data<Api>,
     clients: Listener,
     operators: Listener,
+    keda: Option<tidepool_keda::Server>,
     balancer: Addr<LoadBalancer>,
+    supervisor: Addr<Supervisor>,
+    /// What writes down what the controller learns and decides.
+    kept: (Keeper, Option<DecisionLog>),
     node: Addr<Node>,
     pools: Vec<Arc<Pool>>,
     draining: watch::Sender<bool>,
@@ -93,8 +101,12 @@ impl Running {
         let Pools {
             pools, hostings, ..
         } = built;
+        let plans = supervision::plans(&settings.pools, &pools);
+        let estate = supervision::Estate::load(&stores.kv, plans, &settings.controller, &feed);
+        let estate = estate.await?;
+        let kept = (estate.keeper.clone(), estate.log.clone());
         let actors = Actors::start(
-            settings,
+            estate,
             &pools,
             hostings,
             epoch,
@@ -109,11 +121,15 @@ impl Running {
             stores: stores.clone(),
             spans: spans.clone(),
         };
+        let view: SharedFleetView = Arc::new(view);
+        let advisor = keda::advisor(&pools, &view);
+        let keda = keda::serve(settings, &advisor)?;
         let token = settings.http.operator_token.as_ref();
         let operators = listeners::serve_operators(&settings.http, |addr| {
             Console::new(Setup {
-                identity: identity(started, &clients, addr),
-                fleet: Arc::new(view),
+                identity: identity(started, &clients, addr, keda.as_ref()),
+                fleet: view,
+                advisor,
                 feed: feed.clone(),
                 registry,
                 operator_token: token.map(|token| OperatorToken::new(token.expose())),
@@ -125,7 +141,10 @@ impl Running {
             api,
             clients,
             operators,
+            keda,
             balancer,
+            supervisor: actors.supervisor,
+            kept,
             node,
             pools,
             draining,
@@ -136,20 +155,32 @@ impl Running {
     }
 
     /// Stops in order. Each step has a bound.
-    async fn stop(self, settings: &Settings) -> anyhow::Result<()> {
+    async fn stop(mut self, settings: &Settings) -> anyhow::Result<()> {
         tracing::info!("stopping: finishing what was let in");
         self.api.drain();
         self.draining.send_replace(true);
         self.finish_requests(settings.http.shutdown_grace).await;
         self.operators.handle.stop(true).await;
+        if let Some(keda) = self.keda.take() {
+            keda.stop().await;
+        }
+        if tokio::time::timeout(FLUSH_TIMEOUT, self.keep_state())
+            .await
+            .is_err()
+        {
+            tracing::warn!("what the controller learned last was not written in time");
+        }
         match tokio::time::timeout(FLUSH_TIMEOUT, self.feed.shutdown()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, "the last events were not written"),
             Err(_elapsed) => tracing::warn!("the last events were not written in time"),
         }
-        let (spans, stores) = (self.spans, self.stores);
+        let (spans, stores, log) = (self.spans, self.stores, self.kept.1);
         // The exporter and the store wait with their threads blocked.
         tokio::task::spawn_blocking(move || {
+            if let Some(log) = log {
+                log.flush();
+            }
             spans.shutdown();
             stores.close();
         })
@@ -184,10 +215,18 @@ impl Running {
         }
     }
 
+    /// Writes down what the controller knows, for the next one to go on with.
+    async fn keep_state(&self) {
+        if let Ok(saves) = self.supervisor.send(Checkpoint).await {
+            self.kept.0.finish(saves).await;
+        }
+    }
+
     fn facts(&self, settings: &Settings) -> banner::Facts {
         banner::Facts {
             api: format!("http://{}", self.clients.addr),
             operator: format!("http://{}", self.operators.addr),
+            keda: self.keda.as_ref().map(|keda| keda.addr().to_string()),
             data: self.stores.place(),
             pools: self
                 .pools
@@ -203,6 +242,7 @@ impl Running {
 /// The actors and what others look at them through.
 struct Actors {
     balancer: Addr<LoadBalancer>,
+    supervisor: Addr<Supervisor>,
     node: Addr<Node>,
     view: tidepool_supervisor::SupervisorView,
     workers: Arc<parking_lot::RwLock<Vec<tidepool_core::WorkerReport>>>,
@@ -210,7 +250,7 @@ struct Actors {
 
 impl Actors {
     fn start(
-        settings: &Settings,
+        estate: supervision::Estate,
         pools: &[Arc<Pool>],
         hostings: Vec<PoolHosting>,
         epoch: u64,
@@ -229,13 +269,13 @@ impl Actors {
         });
         let workers = node.view();
         let node = node.start();
-        let plans = supervision::plans(&settings.pools, pools);
-        let ports = supervision::ports(&node, feed, spans);
-        let (view, supervisor) = supervision::start(epoch, plans, ports, registry)?;
-        to_supervisor.connect(supervisor);
+        let ports = supervision::ports(&node, feed, spans, &estate);
+        let (view, supervisor) = supervision::start(epoch, estate, ports, registry)?;
+        to_supervisor.connect(supervisor.clone());
         let balancer = LoadBalancer::new(pools.to_vec(), to_supervisor.pool_reports()).start();
         Ok(Self {
             balancer,
+            supervisor,
             node,
             view,
             workers,
@@ -275,8 +315,14 @@ fn client_api(
     })
 }
 
-fn identity(started: Instant, clients: &Listener, operators: std::net::SocketAddr) -> Identity {
-    let addresses = [("api", clients.addr), ("operator", operators)];
+fn identity(
+    started: Instant,
+    clients: &Listener,
+    operators: std::net::SocketAddr,
+    keda: Option<&tidepool_keda::Server>,
+) -> Identity {
+    let addresses = [("api", clients.addr), ("operator", operators)].into_iter();
+    let addresses = addresses.chain(keda.map(|keda| ("keda", keda.addr())));
     Identity {
         version: VERSION.to_owned(),
         commit: COMMIT.to_owned(),
@@ -284,7 +330,6 @@ fn identity(started: Instant, clients: &Listener, operators: std::net::SocketAdd
         leader: Some(NODE.to_owned()),
         addresses: addresses
             .map(|(name, addr)| (name.to_owned(), addr.to_string()))
-            .into_iter()
             .collect::<BTreeMap<_, _>>(),
         started,
     }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{PoolName, WorkerId};
+use crate::order::{ChangeFuture, ImportFuture, PoolChange};
+use crate::series::{SeriesAnswer, SeriesError, SeriesQuery};
 
 /// One signal of the load score: workers that it asks for, as a share of the score.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -51,6 +53,15 @@ pub struct PoolStatus {
     pub signals: Signals,
     /// Whether scaling is paused.
     pub paused: bool,
+    /// The target that an operator holds.
+    #[serde(default)]
+    pub pinned: Option<u32>,
+    /// RFC 3339; when the first order of an operator ends.
+    #[serde(default)]
+    pub override_until: Option<String>,
+    /// Why an operator holds the pool or has changed its bounds.
+    #[serde(default)]
+    pub reason: Option<String>,
     /// RFC 3339; until then no worker is retired.
     pub cooldown_until: Option<String>,
     /// Requests waiting.
@@ -64,6 +75,36 @@ pub struct PoolStatus {
     /// The last decision; absent before the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decided: Option<Decided>,
+    /// What policies in shadow would want.
+    #[serde(default)]
+    pub shadows: Vec<ShadowStatus>,
+}
+
+/// A policy that decides beside the live one, without effect. It sees the fleet that the live
+/// policy runs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ShadowStatus {
+    /// The policy.
+    pub policy: String,
+    /// Workers that it would want.
+    pub target: u32,
+    /// The load score that it sees.
+    pub score: Option<f64>,
+    /// Its last decision in one sentence.
+    pub sentence: String,
+}
+
+/// What another number of workers would have meant.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CounterfactualStatus {
+    /// The other number.
+    pub workers: u32,
+    /// Share of requests that would wait longer than the objective, 0 to 1.
+    pub late_share: f64,
+    /// The same share for the number that was decided.
+    pub late_share_decided: f64,
+    /// Both in one sentence.
+    pub sentence: String,
 }
 
 /// When and on what ground a pool was last decided about, for those who scale by its target.
@@ -95,6 +136,15 @@ pub struct Explanation {
     pub blocked_by: Option<String>,
     /// RFC 3339; earliest time at which the target can go down.
     pub earliest_change: Option<String>,
+    /// What one worker fewer would have meant.
+    #[serde(default)]
+    pub counterfactual: Option<CounterfactualStatus>,
+    /// What policies in shadow would want.
+    #[serde(default)]
+    pub shadows: Vec<ShadowStatus>,
+    /// What the targets of shadows do not tell, when there are any.
+    #[serde(default)]
+    pub shadow_note: Option<String>,
 }
 
 /// A worker in brief.
@@ -146,7 +196,7 @@ pub enum DrainError {
     Busy,
 }
 
-/// A window onto the running fleet. All calls are quick and take a snapshot.
+/// A window onto the running fleet. Calls that return no future are quick and take a snapshot.
 pub trait FleetView: Send + Sync + 'static {
     /// Every pool.
     fn pools(&self) -> Vec<PoolStatus>;
@@ -159,6 +209,19 @@ pub trait FleetView: Send + Sync + 'static {
     /// # Errors
     /// When there is no such worker or the order cannot be taken.
     fn drain(&self, worker: &WorkerId) -> Result<(), DrainError>;
+    /// Changes what operators ask of a pool. Done when the change would survive a crash.
+    fn change(&self, pool: &PoolName, change: PoolChange) -> ChangeFuture;
+    /// The learned hours of the week of a pool, with the document that can be imported.
+    fn pattern(&self, pool: &PoolName) -> Option<serde_json::Value>;
+    /// The next 24 hours as the learned pattern expects them.
+    fn forecast(&self, pool: &PoolName) -> Option<serde_json::Value>;
+    /// Replaces what was learned by an exported pattern.
+    fn import_pattern(&self, pool: &PoolName, document: serde_json::Value) -> ImportFuture;
+    /// Numbers over time.
+    ///
+    /// # Errors
+    /// When no such series is kept, or more is asked for than an answer holds.
+    fn series(&self, query: &SeriesQuery) -> Result<SeriesAnswer, SeriesError>;
     /// Health of the parts.
     fn health(&self) -> Vec<ComponentHealth>;
 }

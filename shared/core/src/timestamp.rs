@@ -34,6 +34,13 @@ impl Timestamp {
         self.since(earlier).as_secs_f64()
     }
 
+    /// Reads an RFC 3339 time; nothing when it is none, or before the epoch.
+    #[must_use]
+    pub fn read(rfc3339: &str) -> Option<Self> {
+        let time: jiff::Timestamp = rfc3339.trim().parse().ok()?;
+        u64::try_from(time.as_millisecond()).ok().map(Self)
+    }
+
     /// RFC 3339 in UTC with milliseconds, as CloudEvents want it.
     #[must_use]
     pub fn rfc3339(self) -> String {
@@ -70,6 +77,11 @@ mod tests {
             Timestamp(1_700_000_000_123).rfc3339(),
             "2023-11-14T22:13:20.123Z"
         );
+        assert_eq!(
+            Timestamp::read("2023-11-14T23:13:20.123+01:00"),
+            Some(Timestamp(1_700_000_000_123))
+        );
+        assert_eq!(Timestamp::read("yesterday"), None);
         assert_eq!(Timestamp(u64::MAX).rfc3339(), "9999-12-30T22:00:00.000Z");
     }
 

@@ -3,11 +3,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use actix::Addr;
 use parking_lot::Mutex;
+use tidepool_core::order::PoolChange;
 use tidepool_core::{EventDraft, PoolSpec, SetTarget, Timestamp, WorkerReport, WorkerState};
 use tidepool_policy::Policy;
+use tidepool_store::{EmbeddedStore, Kv};
 
 use super::*;
+use crate::decision_log::{Record, Replay};
 use crate::intake::tests::{node_report, pool_name, pool_report, worker};
+use crate::orders::DeskPorts;
 use crate::ports::DecisionSpan;
 
 /// The outside as a test sees it. Time stands still unless it is moved.
@@ -16,6 +20,8 @@ struct Outside {
     targets: Arc<Mutex<Vec<SetTarget>>>,
     events: Arc<Mutex<Vec<EventDraft>>>,
     spans: Arc<Mutex<Vec<DecisionSpan>>>,
+    saves: Arc<Mutex<Vec<Save>>>,
+    records: Arc<Mutex<Vec<Record>>>,
     now_ms: Arc<AtomicU64>,
     busy: Arc<AtomicBool>,
 }
@@ -28,6 +34,7 @@ impl Outside {
             self.spans.clone(),
         );
         let (now_ms, busy) = (self.now_ms.clone(), self.busy.clone());
+        let (saves, records) = (self.saves.clone(), self.records.clone());
         Ports {
             set_target: Box::new(move |target| {
                 let taken = !busy.load(Ordering::Relaxed);
@@ -36,8 +43,25 @@ impl Outside {
             }),
             publish: Box::new(move |event| events.lock().push(event)),
             span: Box::new(move |span| spans.lock().push(span)),
+            keep: Box::new(move |save| {
+                saves.lock().push(save);
+                true
+            }),
+            log: Some(Box::new(move |record| {
+                records.lock().push(record);
+                true
+            })),
             now: Box::new(move || Timestamp(1_700_000_000_000 + now_ms.load(Ordering::Relaxed))),
         }
+    }
+
+    async fn desk(&self, kv: Arc<dyn Kv>, plans: &[PoolPlan]) -> OrderDesk {
+        let (events, now_ms) = (self.events.clone(), self.now_ms.clone());
+        let ports = DeskPorts {
+            publish: Box::new(move |event| events.lock().push(event)),
+            now: Box::new(move || Timestamp(1_700_000_000_000 + now_ms.load(Ordering::Relaxed))),
+        };
+        OrderDesk::open(kv, plans, ports).await.unwrap()
     }
 
     fn kinds(&self) -> Vec<&'static str> {
@@ -49,7 +73,7 @@ impl Outside {
     }
 }
 
-fn plan(policy: Policy) -> PoolPlan {
+pub(crate) fn plan(policy: Policy) -> PoolPlan {
     PoolPlan {
         spec: PoolSpec {
             name: pool_name(),
@@ -60,7 +84,13 @@ fn plan(policy: Policy) -> PoolPlan {
             deadline_ms: 10_000,
         },
         policy,
+        shadows: vec![Policy::threshold(1, 8)],
     }
+}
+
+async fn patterns(kv: &Arc<dyn Kv>, plans: &[PoolPlan]) -> Patterns {
+    let patterns = Patterns::load(Arc::clone(kv), plans, "UTC", &|_| {}).await;
+    patterns.unwrap()
 }
 
 fn quick() -> Policy {
@@ -78,13 +108,23 @@ struct Scene {
 }
 
 impl Scene {
-    fn start(policy: Policy) -> Self {
+    async fn start(policy: Policy) -> Self {
+        let kv: Arc<dyn Kv> = Arc::new(EmbeddedStore::ephemeral().unwrap());
+        Self::start_on(kv, policy).await
+    }
+
+    async fn start_on(kv: Arc<dyn Kv>, policy: Policy) -> Self {
         let outside = Outside::default();
         let registry = Registry::new();
+        let pools = vec![plan(policy)];
         let config = SupervisorConfig {
             epoch: 3,
-            pools: vec![plan(policy)],
             ports: outside.ports(),
+            orders: outside.desk(Arc::clone(&kv), &pools).await,
+            patterns: patterns(&kv, &pools).await,
+            history_h: 1,
+            inherited: Inheritance::load(&kv, &pools, &|_| {}).await.unwrap(),
+            pools,
         };
         let mut supervisor = Supervisor::new(config, &registry).unwrap();
         // Only the test moves time.
@@ -143,7 +183,7 @@ impl Scene {
 
 #[actix::test]
 async fn the_first_node_report_brings_up_the_minimum_at_once() {
-    let scene = Scene::start(quick());
+    let scene = Scene::start(quick()).await;
     scene.addr.send(Tick).await.unwrap();
     assert!(
         scene.outside.targets.lock().is_empty(),
@@ -161,10 +201,10 @@ async fn the_first_node_report_brings_up_the_minimum_at_once() {
 
 #[actix::test]
 async fn a_rise_is_decided_told_traced_and_shown() {
-    let scene = Scene::start(quick());
+    let scene = Scene::start(quick()).await;
     scene.seconds(60, 20).await;
     let before = scene.outside.events.lock().len();
-    scene.seconds(5, 300).await;
+    scene.seconds(20, 300).await;
     let target = scene.outside.last_target();
     assert!(target.n >= 4, "{target:?}");
     let events = scene.outside.events.lock().clone();
@@ -232,7 +272,7 @@ async fn a_rise_is_decided_told_traced_and_shown() {
 
 #[actix::test]
 async fn targets_are_repeated_with_the_same_number() {
-    let scene = Scene::start(quick());
+    let scene = Scene::start(quick()).await;
     scene.seconds(10, 20).await;
     let targets = scene.outside.targets.lock().clone();
     assert!(targets.len() >= 10);
@@ -242,7 +282,7 @@ async fn targets_are_repeated_with_the_same_number() {
 
 #[actix::test]
 async fn a_target_that_was_lost_comes_again() {
-    let scene = Scene::start(quick());
+    let scene = Scene::start(quick()).await;
     scene.seconds(5, 20).await;
     let before = scene.outside.targets.lock().len();
     scene.outside.busy.store(true, Ordering::Relaxed);
@@ -257,7 +297,7 @@ async fn a_target_that_was_lost_comes_again() {
 async fn a_held_wish_is_told_once() {
     let mut policy = quick();
     policy.bounds.max = 2;
-    let scene = Scene::start(policy);
+    let scene = Scene::start(policy).await;
     scene.seconds(60, 20).await;
     let before = scene.outside.events.lock().len();
     scene.seconds(60, 400).await;
@@ -271,7 +311,7 @@ async fn a_held_wish_is_told_once() {
 
 #[actix::test]
 async fn silence_holds_the_pool_and_is_told() {
-    let scene = Scene::start(quick());
+    let scene = Scene::start(quick()).await;
     scene.seconds(60, 300).await;
     let n = scene.outside.last_target().n;
     for _ in 0..120 {
@@ -289,20 +329,27 @@ async fn silence_holds_the_pool_and_is_told() {
 
 #[actix::test]
 async fn a_pool_left_alone_comes_back_to_its_minimum() {
-    let scene = Scene::start(quick());
+    let scene = Scene::start(quick()).await;
     scene.seconds(90, 300).await;
     assert!(scene.outside.last_target().n > 3);
     scene.seconds(90, 0).await;
     assert_eq!(scene.outside.last_target().n, 1);
 }
 
-#[test]
-fn impossible_pools_are_refused_with_their_names() {
+#[actix::test]
+async fn impossible_pools_are_refused_with_their_names() {
+    let kv: Arc<dyn Kv> = Arc::new(EmbeddedStore::ephemeral().unwrap());
+    let none = patterns(&kv, &[]).await;
+    let desk = Outside::default().desk(kv, &[]).await;
     let build = |plans| {
         let config = SupervisorConfig {
             epoch: 1,
             pools: plans,
             ports: Outside::default().ports(),
+            orders: desk.clone(),
+            patterns: none.clone(),
+            history_h: 1,
+            inherited: Inheritance::default(),
         };
         Supervisor::new(config, &Registry::new())
             .map(drop)
@@ -312,4 +359,145 @@ fn impossible_pools_are_refused_with_their_names() {
     assert!(build(vec![plan(Policy::tidepool(9, 3))]).contains("'echo'"));
     let twice = vec![plan(quick()), plan(quick())];
     assert!(build(twice).contains("two pools named 'echo'"));
+}
+
+#[actix::test]
+async fn an_order_holds_the_pool_and_is_shown() {
+    let scene = Scene::start(quick()).await;
+    scene.seconds(60, 20).await;
+    let pin = PoolChange {
+        pin: Some(Some(6)),
+        duration: Some(Duration::from_secs(30)),
+        reason: Some("load test".into()),
+        by: "ann".into(),
+        ..PoolChange::default()
+    };
+    scene.view.change(&pool_name(), pin).await.unwrap();
+    scene.second(20).await;
+    assert_eq!(scene.outside.last_target().n, 6);
+    let status = scene.view.pool(&pool_name()).unwrap();
+    assert_eq!((status.paused, status.pinned), (false, Some(6)));
+    assert_eq!(status.reason.as_deref(), Some("load test"));
+    assert!(status.override_until.is_some());
+    let explained = scene.view.explain(&pool_name()).unwrap().sentence;
+    assert!(
+        explained.contains("An operator (ann) pinned it to 6") && explained.contains("load test"),
+        "{explained}"
+    );
+    // The pin holds against the need, and lets go by itself.
+    scene.seconds(20, 300).await;
+    assert_eq!(scene.outside.last_target().n, 6);
+    scene.seconds(60, 20).await;
+    assert!(scene.outside.last_target().n < 6);
+    let told = scene.outside.events.lock().clone();
+    let ended = told
+        .iter()
+        .find(|event| event.data["reason"] == "the pin ended");
+    assert_eq!(ended.unwrap().kind, "config.applied");
+}
+
+#[actix::test]
+async fn raised_bounds_are_used_and_shown() {
+    let mut policy = quick();
+    policy.bounds.max = 2;
+    let scene = Scene::start(policy).await;
+    let raise = PoolChange {
+        max: Some(Some(9)),
+        by: "ann".into(),
+        ..PoolChange::default()
+    };
+    scene.view.change(&pool_name(), raise).await.unwrap();
+    scene.seconds(60, 300).await;
+    assert!(scene.outside.last_target().n > 2);
+    assert_eq!(scene.view.pools()[0].max, 9);
+}
+
+#[actix::test]
+async fn a_new_supervisor_goes_on_with_what_was_learned() {
+    let kv: Arc<dyn Kv> = Arc::new(EmbeddedStore::ephemeral().unwrap());
+    let scene = Scene::start_on(Arc::clone(&kv), quick()).await;
+    scene.seconds(120, 300).await;
+    assert!(scene.outside.saves.lock().len() >= 3, "every half minute");
+    let n = scene.outside.last_target().n;
+    let saves = scene.addr.send(Checkpoint).await.unwrap();
+    crate::Keeper::start(Arc::clone(&kv)).finish(saves).await;
+
+    let learned = scene.view.pools()[0].score;
+    let scene = Scene::start_on(kv, quick()).await;
+    // The same workers run; the first quiet second must neither forget the load nor shrink.
+    scene.outside.targets.lock().push(SetTarget {
+        pool: pool_name(),
+        epoch: 3,
+        seq: 1,
+        n,
+    });
+    scene.second(300).await;
+    assert_eq!(scene.outside.last_target().n, n);
+    let explained = scene.view.explain(&pool_name()).unwrap();
+    let rate = explained.decision["observed_rate"].as_f64().unwrap();
+    assert!((200.0..400.0).contains(&rate), "{rate}");
+    let score = scene.view.pools()[0].score.zip(learned);
+    assert!(score.is_some_and(|(now, before)| (now - before).abs() < 0.3));
+}
+
+#[actix::test]
+async fn what_was_logged_replays_to_the_same_decisions() {
+    let scene = Scene::start(quick()).await;
+    scene.seconds(60, 20).await;
+    scene.seconds(60, 300).await;
+    let pin = PoolChange {
+        pin: Some(Some(2)),
+        duration: Some(Duration::from_secs(20)),
+        ..PoolChange::default()
+    };
+    scene.view.change(&pool_name(), pin).await.unwrap();
+    scene.seconds(700, 50).await;
+    let mut replay = Replay::new(None, Timestamp(0));
+    let records = scene.outside.records.lock().clone();
+    records.into_iter().for_each(|record| replay.see(record));
+    let report = replay.report();
+    assert_eq!(report.differences, []);
+    let pool = &report.pools[&pool_name()];
+    assert!(pool.decisions >= 820 && pool.snapshots >= 2, "{pool:?}");
+    assert!(pool.changes >= 3, "{pool:?}");
+}
+
+#[actix::test]
+async fn shadows_decide_beside_and_series_are_kept() {
+    let scene = Scene::start(quick()).await;
+    scene.seconds(60, 20).await;
+    scene.seconds(60, 300).await;
+    let status = scene.view.pool(&pool_name()).unwrap();
+    assert_eq!(status.shadows[0].policy, "threshold");
+    assert!(status.shadows[0].target >= 1);
+    assert!(
+        scene
+            .metric("tidepool_shadow_target", "threshold")
+            .is_some()
+    );
+    let explained = scene.view.explain(&pool_name()).unwrap();
+    let other = explained.counterfactual.unwrap();
+    assert_eq!(other.workers + 1, status.target);
+    assert!(other.late_share >= other.late_share_decided, "{other:?}");
+    assert!(explained.shadow_note.unwrap().contains("live fleet"));
+    // A pin holds the live pool only.
+    let pin = PoolChange {
+        pin: Some(Some(8)),
+        duration: Some(Duration::from_secs(60)),
+        ..PoolChange::default()
+    };
+    scene.view.change(&pool_name(), pin).await.unwrap();
+    scene.seconds(3, 300).await;
+    let status = scene.view.pool(&pool_name()).unwrap();
+    assert_eq!(status.target, 8);
+    assert!(status.shadows[0].target < 8, "{:?}", status.shadows);
+    let query = tidepool_core::series::SeriesQuery {
+        name: "target".into(),
+        pool: None,
+        since: None,
+        step_s: Some(10),
+    };
+    let now = Timestamp(1_700_000_000_000 + scene.outside.now_ms.load(Ordering::Relaxed));
+    let series = scene.view.series(&query, now).unwrap();
+    assert!(series.series[0].points.len() >= 11);
 }

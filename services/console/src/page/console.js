@@ -67,13 +67,78 @@ function load(score) {
 function poolRow(pool, explanation) {
   const coming = pool.starting ? ` (+${pool.starting})` : "";
   const why = [explanation?.sentence, explanation?.blocked_by && `Blocked by ${explanation.blocked_by}.`];
-  if (pool.paused) why.push("Paused.");
   return row([
     cell(element("strong", pool.pool)), cell(load(pool.score)),
     cell(`${pool.ready}${coming}`, "n"), cell(pool.target, "n"),
     cell(`${pool.min}–${pool.max}`, "n"), cell(`${pool.busy_slots}/${pool.slots}`, "n"),
     cell(pool.queued, "n"), cell(why.filter(Boolean).join(" "), "why"),
+    cell(orderButtons(pool)),
   ]);
+}
+
+function orderButtons(pool) {
+  const both = element("span", null, "orders");
+  const isHeld = pool.paused || pool.pinned !== null;
+  const button = (name, act) => {
+    const node = element("button", name);
+    node.setAttribute("aria-label", `${name} ${pool.pool}`);
+    node.addEventListener("click", act);
+    both.append(node);
+  };
+  if (isHeld) button("Resume", () => change(pool.pool, { paused: false, pin: null }));
+  else button("Pause", () => askOrder("pause", pool));
+  button("Pin", () => askOrder("pin", pool));
+  button("Bounds", () => askOrder("bounds", pool));
+  return both;
+}
+
+/** Opens the form for an order; it is sent when the form is. */
+function askOrder(kind, pool) {
+  const form = byId("order");
+  form.dataset.pool = pool.pool;
+  form.dataset.kind = kind;
+  byId("order-title").textContent = `${kind[0].toUpperCase()}${kind.slice(1)} ${pool.pool}`;
+  byId("order-trouble").textContent = "";
+  byId("order-pin").value = pool.pinned ?? pool.target;
+  byId("order-min").value = pool.min;
+  byId("order-max").value = pool.max;
+  byId("order-pin-row").hidden = kind !== "pin";
+  byId("order-bounds-row").hidden = kind !== "bounds";
+  byId("order-for").required = kind !== "bounds";
+  byId("order-for").value = kind === "bounds" ? "" : "30m";
+  byId("order-reason").value = "";
+  byId("order-dialog").showModal();
+}
+
+async function sendOrder(event) {
+  event.preventDefault();
+  const { pool, kind } = byId("order").dataset;
+  const body = {};
+  if (kind === "pause") body.paused = true;
+  if (kind === "pin") body.pin = Number(byId("order-pin").value);
+  if (kind === "bounds") {
+    body.min = Number(byId("order-min").value);
+    body.max = Number(byId("order-max").value);
+  }
+  const life = byId("order-for").value.trim();
+  const reason = byId("order-reason").value.trim();
+  if (life) body.for = life;
+  if (reason) body.reason = reason;
+  const refusal = await change(pool, body);
+  if (refusal) byId("order-trouble").textContent = refusal;
+  else byId("order-dialog").close();
+}
+
+/** Changes a pool; answers what was wrong, if anything. */
+async function change(pool, body) {
+  const response = await fetch(`/v1/pools/${encodeURIComponent(pool)}`, {
+    method: "PATCH", headers: { "content-type": "application/json" }, body: JSON.stringify(body),
+  }).catch(() => null);
+  if (response?.ok) return null;
+  const problem = response ? await response.json().catch(() => ({})) : {};
+  const told = problem.detail || "the order was not taken";
+  trouble(told);
+  return told;
 }
 
 const STATE_CLASS = { ready: "good", ok: "good", starting: "warn", draining: "warn", degraded: "warn",
@@ -172,6 +237,8 @@ function follow(since) {
 }
 
 async function start() {
+  byId("order").addEventListener("submit", sendOrder);
+  byId("order-cancel").addEventListener("click", () => byId("order-dialog").close());
   refresh();
   let last;
   try {

@@ -1,6 +1,9 @@
 //! A fleet of one pool and two workers.
 
 use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tidepool_core::order::{ChangeError, ChangeFuture, ImportFuture, PoolChange, Standing};
+use tidepool_core::series::{Line, SeriesAnswer, SeriesError, SeriesQuery};
 use tidepool_core::status::{
     ComponentHealth, Decided, DrainError, Explanation, FleetView, PoolStatus, Signals, WorkerStatus,
 };
@@ -10,12 +13,18 @@ use tidepool_core::{PoolName, WorkerId, WorkerState};
 #[derive(Default)]
 pub(crate) struct FakeFleet {
     drained: Mutex<Vec<String>>,
+    changes: Mutex<Vec<PoolChange>>,
 }
 
 impl FakeFleet {
     /// Workers that were told to drain.
     pub(crate) fn drained(&self) -> Vec<String> {
         self.drained.lock().clone()
+    }
+
+    /// Changes that were asked for.
+    pub(crate) fn changes(&self) -> Vec<PoolChange> {
+        self.changes.lock().clone()
     }
 }
 
@@ -33,6 +42,9 @@ fn pool(name: &str) -> PoolStatus {
         score: Some(0.5),
         signals: Signals::default(),
         paused: false,
+        pinned: None,
+        override_until: None,
+        reason: None,
         cooldown_until: None,
         queued: 3,
         busy_slots: 1,
@@ -45,6 +57,7 @@ fn pool(name: &str) -> PoolStatus {
             epoch: 7,
             blind: false,
         }),
+        shadows: vec![],
     }
 }
 
@@ -77,6 +90,9 @@ impl FleetView for FakeFleet {
             decision: serde_json::json!({"from": 2, "to": 2}),
             blocked_by: None,
             earliest_change: None,
+            counterfactual: None,
+            shadows: vec![],
+            shadow_note: None,
         })
     }
 
@@ -93,6 +109,56 @@ impl FleetView for FakeFleet {
             "echo-2" => Err(DrainError::Busy),
             _ => Err(DrainError::Unknown(worker.clone())),
         }
+    }
+
+    fn change(&self, pool: &PoolName, change: PoolChange) -> ChangeFuture {
+        let (pool, pin) = (pool.clone(), change.pin.flatten());
+        self.changes.lock().push(change);
+        Box::pin(async move {
+            match pin {
+                Some(98) => Err(ChangeError::Unavailable("no disk".into())),
+                Some(99) => Err(ChangeError::Invalid {
+                    member: "pin",
+                    message: "99 is too many".into(),
+                }),
+                Some(97) => Err(ChangeError::UnknownPool(pool)),
+                _ => Ok(Standing::default()),
+            }
+        })
+    }
+
+    fn pattern(&self, pool: &PoolName) -> Option<Value> {
+        (pool.as_str() == "echo").then(|| json!({"pool": pool, "document": {"version": 2}}))
+    }
+
+    fn forecast(&self, pool: &PoolName) -> Option<Value> {
+        (pool.as_str() == "echo").then(|| json!({"pool": pool, "points": []}))
+    }
+
+    fn import_pattern(&self, _: &PoolName, document: Value) -> ImportFuture {
+        Box::pin(async move {
+            if document["version"] == 2 {
+                return Ok(());
+            }
+            Err(ChangeError::Invalid {
+                member: "document",
+                message: "it is corrupt at week[17]".into(),
+            })
+        })
+    }
+
+    fn series(&self, query: &SeriesQuery) -> Result<SeriesAnswer, SeriesError> {
+        if query.name != "need" {
+            return Err(SeriesError::Unknown(query.name.clone()));
+        }
+        Ok(SeriesAnswer {
+            name: query.name.clone(),
+            step_s: query.step_s.unwrap_or(10),
+            series: vec![Line {
+                pool: PoolName::new("echo").unwrap(),
+                points: vec![(10_000, Some(1.5)), (20_000, None)],
+            }],
+        })
     }
 
     fn health(&self) -> Vec<ComponentHealth> {

@@ -3,5 +3,8 @@
 
 mod api;
 mod fleet;
+mod keda;
+mod learned;
+mod orders;
 mod server;
 mod streams;

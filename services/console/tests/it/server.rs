@@ -11,7 +11,9 @@ use prometheus::Registry;
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::Value;
 use tidepool_console::{Console, Identity, OperatorToken, Setup};
+use tidepool_core::{PoolName, Timestamp};
 use tidepool_feed::{Feed, FeedConfig};
+use tidepool_keda::Advisor;
 use tidepool_store::EmbeddedStore;
 use tokio::sync::watch;
 
@@ -56,6 +58,11 @@ impl TestServer {
                 started: Instant::now(),
             },
             fleet: fleet.clone(),
+            advisor: Advisor::new(
+                fleet.clone(),
+                ["echo", "grammar", "memory"].map(|name| PoolName::new(name).unwrap()),
+                Arc::new(|| Timestamp(1_700_000_000_000)),
+            ),
             feed: feed.clone(),
             registry: Registry::new(),
             operator_token: token.map(OperatorToken::new),
@@ -95,6 +102,20 @@ impl TestServer {
     pub(crate) fn post(&self, path: &str) -> RequestBuilder {
         self.client
             .post(format!("{}{path}", self.base))
+            .timeout(PATIENCE)
+    }
+
+    pub(crate) fn put(&self, path: &str, body: impl Into<reqwest::Body>) -> RequestBuilder {
+        self.client
+            .put(format!("{}{path}", self.base))
+            .body(body)
+            .timeout(PATIENCE)
+    }
+
+    pub(crate) fn patch(&self, path: &str, body: impl Into<reqwest::Body>) -> RequestBuilder {
+        self.client
+            .patch(format!("{}{path}", self.base))
+            .body(body)
             .timeout(PATIENCE)
     }
 

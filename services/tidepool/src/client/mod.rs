@@ -4,6 +4,8 @@ mod address;
 mod events;
 pub(crate) mod load;
 mod operator;
+mod orders;
+mod pattern;
 mod sse;
 mod views;
 
@@ -14,12 +16,13 @@ use jiff::tz::TimeZone;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::cli::{EventsArgs, GlobalArgs, Output};
+use crate::cli::{EventsArgs, GlobalArgs, Output, PatternArgs};
 use crate::config_command::refuse;
 use crate::exit::Exit;
 use crate::settings;
 use crate::terminal::{Printer, stdout};
 use operator::{CallError, Operator};
+pub(crate) use orders::Order;
 
 /// What to ask or order.
 #[derive(Debug)]
@@ -32,6 +35,10 @@ pub(crate) enum Call {
     Pools,
     /// The workers.
     Workers,
+    /// Change what operators ask of a pool.
+    Order(Order),
+    /// What was learned of a pool.
+    Pattern(PatternArgs),
     /// Drain this worker.
     Drain(String),
     /// Whether the process is ready.
@@ -86,6 +93,8 @@ async fn perform<W: Write>(
                 views::workers(workers, &zone, p)
             })
         }
+        Call::Order(order) => orders::give(operator, order, &zone, printer).await,
+        Call::Pattern(args) => pattern::run(operator, args, printer).await,
         Call::Drain(id) => drain(operator, id, printer).await,
         Call::Health => health(operator, printer).await,
     }

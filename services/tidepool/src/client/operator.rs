@@ -126,6 +126,24 @@ impl Operator {
         self.document(request.timeout(ANSWER_TIMEOUT)).await
     }
 
+    /// Changes something; the answer is what it became.
+    ///
+    /// # Errors
+    /// When there is no answer, or the change is refused.
+    pub(crate) async fn patch(&self, path: &[&str], body: &Value) -> Result<Value, CallError> {
+        let request = self.request(Method::PATCH, path).json(body);
+        self.document(request.timeout(ANSWER_TIMEOUT)).await
+    }
+
+    /// Replaces something; the answer is what it became.
+    ///
+    /// # Errors
+    /// When there is no answer, or what was sent is refused.
+    pub(crate) async fn put(&self, path: &[&str], body: &Value) -> Result<Value, CallError> {
+        let request = self.request(Method::PUT, path).json(body);
+        self.document(request.timeout(ANSWER_TIMEOUT)).await
+    }
+
     /// Asks a question whose answer is a status.
     ///
     /// # Errors

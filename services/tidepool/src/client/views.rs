@@ -55,7 +55,14 @@ fn pool_row(pool: &PoolStatus, zone: &TimeZone) -> [String; 13] {
 }
 
 fn notes(pool: &PoolStatus, zone: &TimeZone) -> String {
-    let paused = pool.paused.then(|| "paused".to_owned());
+    let held = match pool.pinned {
+        Some(pin) => Some(format!("pinned to {pin}")),
+        None => pool.paused.then(|| "paused".to_owned()),
+    };
+    let held = held.map(|held| match pool.override_until.as_deref() {
+        Some(until) => format!("{held} until {}", local(until, zone, "%H:%M:%S")),
+        None => held,
+    });
     let cooldown = pool
         .cooldown_until
         .as_deref()
@@ -64,7 +71,7 @@ fn notes(pool: &PoolStatus, zone: &TimeZone) -> String {
         .metrics_age_s
         .filter(|age| *age > METRICS_AGE_S_MAX)
         .map(|age| format!("measured {age:.0} s ago"));
-    let notes: Vec<_> = [paused, cooldown, stale].into_iter().flatten().collect();
+    let notes: Vec<_> = [held, cooldown, stale].into_iter().flatten().collect();
     notes.join(", ")
 }
 
@@ -125,6 +132,20 @@ pub(crate) fn explanation<W: Write>(
     let signals = numbers_of(&explanation.decision["signals"]);
     if !signals.is_empty() {
         printer.line(&format!("  signals: {signals}"))?;
+    }
+    if let Some(other) = &explanation.counterfactual {
+        printer.line(&format!("  one fewer: {}", harmless(&other.sentence)))?;
+    }
+    for shadow in &explanation.shadows {
+        let policy = harmless(&shadow.policy);
+        let told = harmless(&shadow.sentence);
+        printer.line(&format!(
+            "  shadow {policy}: wants {} ({told})",
+            shadow.target
+        ))?;
+    }
+    if let Some(note) = &explanation.shadow_note {
+        printer.line(&format!("  {}", harmless(note)))?;
     }
     if let Some(obstacle) = &explanation.blocked_by {
         printer.line(&format!("  blocked by: {}", harmless(obstacle)))?;
@@ -216,6 +237,9 @@ mod tests {
                 "signals": {"slots": 1.25, "cpu": null}}),
             blocked_by: Some("cooldown".to_owned()),
             earliest_change: None,
+            counterfactual: None,
+            shadows: vec![],
+            shadow_note: None,
         };
         let mut out = Vec::new();
         let mut printer = Printer::plain(&mut out, Output::Text);

@@ -3,13 +3,16 @@
 use std::sync::{Arc, OnceLock};
 
 use actix::{Actor, Addr};
+use anyhow::Context;
 use tidepool_balancer::{Pool, ReportPorts};
 use tidepool_core::NodeReport;
 use tidepool_feed::Feed;
-use tidepool_policy::Policy;
+use tidepool_policy::{Policy, Rule};
+use tidepool_store::Kv;
+use tidepool_supervisor::decision_log::{DecisionLog, DecisionLogConfig};
 use tidepool_supervisor::{
-    DecisionSpan, NodeReports, PoolPlan, PoolReports, Ports, Supervisor, SupervisorConfig,
-    SupervisorView, steady_wall_clock,
+    DecisionSpan, DeskPorts, Inheritance, Keeper, NodeReports, OrderDesk, Patterns, PoolPlan,
+    PoolReports, Ports, Supervisor, SupervisorConfig, SupervisorView, steady_wall_clock,
 };
 use tidepool_telemetry::{Registry, SpanKind, SpanRecord, Spans};
 use tidepool_worker::{Node, Target};
@@ -25,8 +28,13 @@ pub(super) fn plans(configured: &[settings::Pool], pools: &[Arc<Pool>]) -> Vec<P
         };
         policy.bounds.cooldown_s = configured.cooldown.as_secs_f64();
         policy.bounds.slo_ms = u64::try_from(configured.slo.as_millis()).unwrap_or(u64::MAX);
+        let shadow = |rule: &Rule| Policy {
+            rule: rule.clone(),
+            ..policy.clone()
+        };
         PoolPlan {
             spec: pool.spec.clone(),
+            shadows: configured.shadows.iter().map(shadow).collect(),
             policy,
         }
     };
@@ -34,9 +42,12 @@ pub(super) fn plans(configured: &[settings::Pool], pools: &[Arc<Pool>]) -> Vec<P
 }
 
 /// What the supervisor reaches out to.
-pub(super) fn ports(node: &Addr<Node>, feed: &Feed, spans: &Spans) -> Ports {
+pub(super) fn ports(node: &Addr<Node>, feed: &Feed, spans: &Spans, estate: &Estate) -> Ports {
     let (node, feed, spans) = (node.clone(), feed.clone(), spans.clone());
+    let (keeper, log) = (estate.keeper.clone(), estate.log.clone());
     Ports {
+        log: log.map(|log| Box::new(move |record| log.take(record)) as _),
+        keep: Box::new(move |save| keeper.keep(save)),
         set_target: Box::new(move |target| node.try_send(Target(target)).is_ok()),
         publish: Box::new(move |event| feed.publish(event)),
         span: Box::new(move |span| spans.record(record(span))),
@@ -61,18 +72,80 @@ fn record(span: DecisionSpan) -> SpanRecord {
     }
 }
 
+/// What earlier supervisors and operators left in the store.
+pub(super) struct Estate {
+    pub(super) plans: Vec<PoolPlan>,
+    pub(super) orders: OrderDesk,
+    pub(super) inherited: Inheritance,
+    pub(super) patterns: Patterns,
+    pub(super) history_h: u32,
+    pub(super) keeper: Keeper,
+    /// Absent when it is turned off or cannot be written.
+    pub(super) log: Option<DecisionLog>,
+}
+
+impl Estate {
+    /// Reads it. What cannot be understood is set aside and told on the feed.
+    pub(super) async fn load(
+        kv: &Arc<dyn Kv>,
+        plans: Vec<PoolPlan>,
+        settings: &settings::Controller,
+        feed: &Feed,
+    ) -> anyhow::Result<Self> {
+        let events = feed.clone();
+        let publish = move |event| events.publish(event);
+        let inherited = Inheritance::load(kv, &plans, &publish).await;
+        let inherited = inherited.context("what the controller learned cannot be read")?;
+        let zone = &settings.time_zone;
+        let patterns = Patterns::load(Arc::clone(kv), &plans, zone, &publish).await?;
+        let ports = DeskPorts {
+            publish: Box::new(publish),
+            now: Box::new(steady_wall_clock()),
+        };
+        let orders = OrderDesk::open(Arc::clone(kv), &plans, ports).await;
+        let orders = orders.context("the orders of operators cannot be read")?;
+        let keeper = Keeper::start(Arc::clone(kv));
+        Ok(Self {
+            plans,
+            orders,
+            inherited,
+            patterns,
+            history_h: settings.history_h,
+            keeper,
+            log: open_log(&settings.decision_log),
+        })
+    }
+}
+
+/// The decision log. Without one everything else works, so that a full disk stops nothing.
+fn open_log(config: &DecisionLogConfig) -> Option<DecisionLog> {
+    if config.bytes_max == 0 {
+        return None;
+    }
+    DecisionLog::open(config.clone())
+        .inspect_err(|error| {
+            let error = anyhow::anyhow!("{error}: {:?}", std::error::Error::source(error));
+            tracing::warn!(%error, "decisions are not logged");
+        })
+        .ok()
+}
+
 /// Starts the supervisor.
 pub(super) fn start(
     epoch: u64,
-    pools: Vec<PoolPlan>,
+    estate: Estate,
     ports: Ports,
     registry: &Registry,
 ) -> anyhow::Result<(SupervisorView, Addr<Supervisor>)> {
     let supervisor = Supervisor::new(
         SupervisorConfig {
             epoch,
-            pools,
+            pools: estate.plans,
             ports,
+            orders: estate.orders,
+            patterns: estate.patterns,
+            history_h: estate.history_h,
+            inherited: estate.inherited,
         },
         registry,
     )?;

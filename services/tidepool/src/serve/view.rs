@@ -2,12 +2,15 @@
 //! back ends know.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use actix::Addr;
 use parking_lot::RwLock;
+use tidepool_core::order::{ChangeFuture, ImportFuture, PoolChange};
+use tidepool_core::series::{SeriesAnswer, SeriesError, SeriesQuery};
 use tidepool_core::status::WorkerStatus;
 use tidepool_core::status::{ComponentHealth, DrainError, Explanation, FleetView, PoolStatus};
-use tidepool_core::{PoolName, WorkerId, WorkerReport};
+use tidepool_core::{PoolName, Timestamp, WorkerId, WorkerReport};
 use tidepool_supervisor::SupervisorView;
 use tidepool_telemetry::Spans;
 use tidepool_worker::{DrainWorker, Node};
@@ -50,6 +53,27 @@ impl FleetView for View {
             .map_err(|_| DrainError::Busy)
     }
 
+    fn change(&self, pool: &PoolName, change: PoolChange) -> ChangeFuture {
+        self.supervisor.change(pool, change)
+    }
+
+    fn pattern(&self, pool: &PoolName) -> Option<serde_json::Value> {
+        self.supervisor.patterns().pattern(pool)
+    }
+
+    fn forecast(&self, pool: &PoolName) -> Option<serde_json::Value> {
+        self.supervisor.patterns().forecast(pool, now())
+    }
+
+    fn import_pattern(&self, pool: &PoolName, document: serde_json::Value) -> ImportFuture {
+        let patterns = self.supervisor.patterns().clone();
+        Box::pin(patterns.import(pool.clone(), document))
+    }
+
+    fn series(&self, query: &SeriesQuery) -> Result<SeriesAnswer, SeriesError> {
+        self.supervisor.series(query, now())
+    }
+
     fn health(&self) -> Vec<ComponentHealth> {
         // The console adds the feed, which it serves itself.
         vec![self.stores.health(), self.otlp()]
@@ -78,6 +102,10 @@ impl View {
             detail,
         }
     }
+}
+
+fn now() -> Timestamp {
+    Timestamp::from(SystemTime::now())
 }
 
 fn status(report: &WorkerReport) -> WorkerStatus {

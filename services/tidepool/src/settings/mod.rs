@@ -7,6 +7,7 @@
 //! Nothing else in the program reads the file or the environment. Whatever is wrong is reported
 //! together, with the key, where it was set and what is allowed there.
 
+mod controller;
 mod fault;
 mod layers;
 mod pools;
@@ -24,9 +25,11 @@ use std::time::Duration;
 
 use tidepool_balancer::Quota;
 use tidepool_core::{Kind, PoolName};
+use tidepool_policy::Rule;
+use tidepool_supervisor::decision_log::DecisionLogConfig;
 
 pub(crate) use fault::{Fault, InvalidSettings};
-pub(crate) use layers::{FILE_DEFAULT, Inputs, Override};
+pub(crate) use layers::{FILE_DEFAULT, Inputs, Override, read_text};
 pub(crate) use raw::{LogFormat, PolicyKind};
 pub(crate) use secret::{RedisUrl, Secret};
 pub(crate) use show::Effective;
@@ -45,10 +48,14 @@ pub(crate) struct Settings {
         reason = "a fixed key, checked although one process needs no such listener"
     )]
     pub(crate) node_addr: SocketAddr,
+    /// Where KEDA calls, if it may; port 0 takes a free one.
+    pub(crate) keda_addr: Option<SocketAddr>,
     /// Where durable things are kept.
     pub(crate) store: Store,
     /// Logs and traces.
     pub(crate) telemetry: Telemetry,
+    /// What the controller learns and keeps.
+    pub(crate) controller: Controller,
     /// The pools, by name; no kind is in two of them.
     pub(crate) pools: Vec<Pool>,
 }
@@ -112,6 +119,17 @@ pub(crate) struct Telemetry {
     pub(crate) log_level: String,
 }
 
+/// What the controller learns and keeps.
+#[derive(Clone, Debug)]
+pub(crate) struct Controller {
+    /// Time zone whose hours of the week are learned.
+    pub(crate) time_zone: String,
+    /// Hours of history in memory.
+    pub(crate) history_h: u32,
+    /// Where decisions are logged, and how much of them.
+    pub(crate) decision_log: DecisionLogConfig,
+}
+
 /// The workers of one or more kinds.
 #[derive(Clone, Debug)]
 pub(crate) struct Pool {
@@ -129,6 +147,8 @@ pub(crate) struct Pool {
     pub(crate) slo: Duration,
     /// How it is sized.
     pub(crate) policy: PolicyKind,
+    /// What decides beside it, without effect.
+    pub(crate) shadows: Vec<Rule>,
     /// Least time between a change and a retirement.
     pub(crate) cooldown: Duration,
     /// Most requests that may wait.

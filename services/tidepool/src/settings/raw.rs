@@ -20,10 +20,14 @@ pub(crate) struct RawSettings {
     pub(crate) http: RawHttp,
     /// The listener for nodes.
     pub(crate) node: RawNode,
+    /// The listener for KEDA.
+    pub(crate) keda: RawKeda,
     /// Where durable things are kept.
     pub(crate) store: RawStore,
     /// Logs and traces.
     pub(crate) telemetry: RawTelemetry,
+    /// What the controller learns and keeps.
+    pub(crate) controller: RawController,
     /// Pools by name. A built-in kind that no pool lists has a pool of its own name.
     pub(crate) pools: BTreeMap<String, RawPool>,
 }
@@ -114,6 +118,17 @@ impl Default for RawNode {
             addr: "127.0.0.1:8702".to_owned(),
         }
     }
+}
+
+/// The listener for KEDA.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RawKeda {
+    /// Address of the external scaler (gRPC) that KEDA calls, `IP:PORT`; without it there is none.
+    /// Port 0 takes a free one. Callers show the operator token where there is one, and anything
+    /// but loopback needs one.
+    #[schemars(length(min = 1))]
+    pub(crate) addr: Option<String>,
 }
 
 /// Where durable things are kept.
@@ -207,6 +222,31 @@ impl LogFormat {
     }
 }
 
+/// What the controller learns and keeps.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RawController {
+    /// Time zone whose hours of the week are learned, an IANA name such as `Europe/Berlin`.
+    #[schemars(length(min = 1))]
+    pub(crate) time_zone: String,
+    /// Hours that `GET /v1/series` goes back.
+    #[schemars(range(min = 1, max = 168))]
+    pub(crate) history_h: u32,
+    /// Most bytes of the decision log, in `store.path`; 0 turns it off.
+    #[schemars(range(max = 1_099_511_627_776_u64))]
+    pub(crate) decision_log_bytes: u64,
+}
+
+impl Default for RawController {
+    fn default() -> Self {
+        Self {
+            time_zone: "UTC".to_owned(),
+            history_h: 24,
+            decision_log_bytes: 64 * 1024 * 1024,
+        }
+    }
+}
+
 /// The workers of one or more kinds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -227,6 +267,8 @@ pub(crate) struct RawPool {
     pub(crate) slo_ms: u64,
     /// How the pool is sized.
     pub(crate) policy: PolicyKind,
+    /// Policies that decide beside it without effect, at most four; `explain` tells what they want.
+    pub(crate) shadow: Vec<String>,
     /// Least time between a change and a retirement, in seconds.
     #[schemars(range(max = 86_400))]
     pub(crate) cooldown_s: u64,
@@ -250,6 +292,7 @@ impl Default for RawPool {
             slots: None,
             slo_ms: 1_000,
             policy: PolicyKind::Tidepool,
+            shadow: Vec::new(),
             cooldown_s: 15,
             queue_len: 1_024,
             queue_bytes: 64 * 1024 * 1024,

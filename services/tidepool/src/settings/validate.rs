@@ -10,6 +10,7 @@ use std::time::Duration;
 use tidepool_balancer::Quota;
 use tidepool_core::{Kind, PoolName};
 
+use super::controller;
 use super::fault::{Fault, abridge};
 use super::layers::{Layers, read_text};
 use super::pools::BUILT_IN_KINDS;
@@ -40,19 +41,23 @@ impl<'a> Validation<'a> {
     pub(crate) fn settings(&mut self, raw: &RawSettings, cores: usize) -> Option<Settings> {
         let http = self.http(&raw.http, cores);
         let node_addr = self.addr("node.addr", &raw.node.addr);
+        let keda_addr = self.keda_addr(raw.keda.addr.as_deref(), http.as_ref());
         let store = self.store(&raw.store);
         let telemetry = self.telemetry(&raw.telemetry);
+        let controller = controller::controller(self, &raw.controller, &raw.store.path);
         let pools = self.pools(&raw.pools);
         Some(Settings {
             http: http?,
             node_addr: node_addr?,
+            keda_addr,
             store: store?,
             telemetry: telemetry?,
+            controller: controller?,
             pools,
         })
     }
 
-    fn fault(&mut self, key: &str, value: Option<&str>, problem: impl Into<String>) {
+    pub(super) fn fault(&mut self, key: &str, value: Option<&str>, problem: impl Into<String>) {
         self.faults.push(Fault {
             key: key.to_owned(),
             value: value.map(|value| format!("\"{}\"", abridge(value))),
@@ -132,6 +137,24 @@ impl<'a> Validation<'a> {
             per_minute,
             burst: whole(raw.quota_burst).unwrap_or(per_minute),
         })
+    }
+
+    /// Where KEDA calls. It is guarded as the operators' address is, by the same token.
+    fn keda_addr(&mut self, text: Option<&str>, http: Option<&Http>) -> Option<SocketAddr> {
+        let key = "keda.addr";
+        let addr = self.addr(key, text?)?;
+        let http = http?;
+        let has_token = http.operator_token.is_some();
+        self.guarded(key, Some(addr), "http.operator_token", has_token);
+        let others = [
+            ("http.api_addr", http.api_addr),
+            ("http.operator_addr", http.operator_addr),
+        ];
+        if let Some((other, at)) = others.iter().find(|(_, other)| collide(addr, *other)) {
+            let problem = format!("is taken by {other} ({at}); choose another port");
+            self.fault(key, text, problem);
+        }
+        Some(addr)
     }
 
     fn addr(&mut self, key: &str, text: &str) -> Option<SocketAddr> {
@@ -311,6 +334,7 @@ impl<'a> Validation<'a> {
             );
             self.fault(&culprit.unwrap_or_else(|| key("min")), None, problem);
         }
+        let shadows = controller::shadows(self, name, raw);
         Some(Pool {
             name: valid_name.ok()?,
             kinds,
@@ -319,6 +343,7 @@ impl<'a> Validation<'a> {
             slots: raw.slots,
             slo: Duration::from_millis(raw.slo_ms),
             policy: raw.policy,
+            shadows,
             cooldown: Duration::from_secs(raw.cooldown_s),
             queue_len_max: usize_of(raw.queue_len.into()),
             queue_bytes_max: usize_of(raw.queue_bytes),

@@ -1,0 +1,192 @@
+//! Writes records to files, on a thread of its own.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use tidepool_core::Timestamp;
+
+use super::Record;
+use super::reader::{FILE_PREFIX, FILE_SUFFIX, LogError, files};
+
+/// Records that may wait to be written: sixteen seconds of 512 pools.
+const QUEUE_LEN: usize = 8_192;
+/// Most records of a frame.
+const FRAME_RECORDS: usize = 1_024;
+/// Records wait at most this long for others to share a frame with.
+const FRAME_AFTER: Duration = Duration::from_secs(5);
+/// A file is closed when it reaches this share of all.
+const FILE_SHARE: u64 = 8;
+/// Warnings about files that cannot be written are this far apart.
+const WARN_EVERY: Duration = Duration::from_secs(60);
+/// Longest wait for the last records to be written.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Where a decision log is and how large it may get.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DecisionLogConfig {
+    /// The directory; made when missing.
+    pub dir: PathBuf,
+    /// Most bytes of all files together.
+    pub bytes_max: u64,
+}
+
+enum Job {
+    Record(Box<Record>),
+    Flush(SyncSender<()>),
+}
+
+/// A handle to the log; clones are cheap. The thread ends when all are gone.
+#[derive(Clone, Debug)]
+pub struct DecisionLog {
+    jobs: SyncSender<Job>,
+}
+
+impl DecisionLog {
+    /// Opens the log for writing, in a new file.
+    ///
+    /// # Errors
+    /// When the directory cannot be written to.
+    pub fn open(config: DecisionLogConfig) -> Result<Self, LogError> {
+        let io_error = |source| LogError::new(&config.dir, source);
+        std::fs::create_dir_all(&config.dir).map_err(io_error)?;
+        let files = Files::open(config.clone()).map_err(io_error)?;
+        let (jobs, queue) = sync_channel(QUEUE_LEN);
+        thread::Builder::new()
+            .name("decision-log".to_owned())
+            .spawn(move || write_all(&queue, files))
+            .map_err(io_error)?;
+        Ok(Self { jobs })
+    }
+
+    /// Takes a record, without waiting; `false` when it does not fit.
+    #[must_use]
+    pub fn take(&self, record: Record) -> bool {
+        self.jobs.try_send(Job::Record(Box::new(record))).is_ok()
+    }
+
+    /// Waits until all that was taken is written, for two seconds at most. Blocks its thread.
+    pub fn flush(&self) {
+        let (done, written) = sync_channel(1);
+        if self.jobs.send(Job::Flush(done)).is_ok() {
+            let _ = written.recv_timeout(CLOSE_TIMEOUT);
+        }
+    }
+}
+
+fn write_all(queue: &Receiver<Job>, mut files: Files) {
+    let mut frame = Vec::new();
+    let mut due = Instant::now() + FRAME_AFTER;
+    let mut warned: Option<Instant> = None;
+    loop {
+        let job = queue.recv_timeout(due.saturating_duration_since(Instant::now()));
+        let is_closed = matches!(job, Err(RecvTimeoutError::Disconnected));
+        let mut done = None;
+        let is_over = match job {
+            Ok(Job::Record(record)) => {
+                frame.push(*record);
+                frame.len() >= FRAME_RECORDS
+            }
+            Ok(Job::Flush(asked)) => {
+                done = Some(asked);
+                true
+            }
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => true,
+        };
+        if !is_over && Instant::now() < due {
+            continue;
+        }
+        due = Instant::now() + FRAME_AFTER;
+        if let Err(error) = files.append(&frame)
+            && warned.is_none_or(|warned| warned.elapsed() >= WARN_EVERY)
+        {
+            warned = Some(Instant::now());
+            tracing::warn!(%error, "decisions cannot be logged");
+        }
+        frame.clear();
+        if let Some(done) = done {
+            // Whoever asked may have given up.
+            let _ = done.send(());
+        }
+        if is_closed {
+            return;
+        }
+    }
+}
+
+/// The files of a log, the newest of them open.
+struct Files {
+    config: DecisionLogConfig,
+    file: File,
+    bytes: u64,
+    opened: u64,
+}
+
+impl Files {
+    fn open(config: DecisionLogConfig) -> io::Result<Self> {
+        let file = create(&config.dir, 0)?;
+        let files = Self {
+            config,
+            file,
+            bytes: 0,
+            opened: 1,
+        };
+        files.remove_surplus()?;
+        Ok(files)
+    }
+
+    fn append(&mut self, records: &[Record]) -> io::Result<()> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let plain = rmp_serde::to_vec_named(records).map_err(io::Error::other)?;
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+        gzip.write_all(&plain)?;
+        let frame = gzip.finish()?;
+        let len = u32::try_from(frame.len()).map_err(io::Error::other)?;
+        // One write, so that a reader at the same time rarely sees half a frame.
+        self.file
+            .write_all(&[&len.to_le_bytes(), frame.as_slice()].concat())?;
+        self.bytes += u64::from(len) + 4;
+        if self.bytes >= self.config.bytes_max / FILE_SHARE {
+            self.file = create(&self.config.dir, self.opened)?;
+            (self.bytes, self.opened) = (0, self.opened + 1);
+            self.remove_surplus()?;
+        }
+        Ok(())
+    }
+
+    /// Removes the oldest files while all of them are too large, leaving room for the open one.
+    fn remove_surplus(&self) -> io::Result<()> {
+        let files = files(&self.config.dir)?;
+        let sizes: Vec<u64> = files
+            .iter()
+            .map(|file| file.metadata().map_or(0, |found| found.len()))
+            .collect();
+        let mut left: u64 = sizes.iter().sum();
+        let room = self.config.bytes_max - self.config.bytes_max / FILE_SHARE;
+        let older = files.len().saturating_sub(1);
+        for (file, size) in files.iter().zip(sizes).take(older) {
+            if left <= room {
+                break;
+            }
+            std::fs::remove_file(file)?;
+            left -= size;
+        }
+        Ok(())
+    }
+}
+
+fn create(dir: &Path, n: u64) -> io::Result<File> {
+    let now = Timestamp::from(SystemTime::now()).0;
+    let name = format!("{FILE_PREFIX}{now:015}-{n:06}{FILE_SUFFIX}");
+    File::options()
+        .create_new(true)
+        .append(true)
+        .open(dir.join(name))
+}

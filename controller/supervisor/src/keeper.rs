@@ -1,0 +1,179 @@
+//! Writes what the supervisor wants kept, off its thread: a bounded queue and one task.
+//!
+//! The supervisor hands over each pool's state every half minute. What does not fit into the queue
+//! or into the store is lost without harm: the next half minute brings a newer one.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use tidepool_core::{EventDraft, PoolName, Timestamp};
+use tidepool_policy::Memory;
+use tidepool_store::{Kv, StoreError};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::control::PoolPlan;
+use crate::durable::{self, Kept};
+
+/// States that may wait to be written.
+const QUEUE_LEN: usize = 1_024;
+/// Warnings about a store that fails are this far apart.
+const WARN_EVERY: Duration = Duration::from_secs(60);
+
+/// What the supervisor knows of a pool beyond its last decision.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct PoolState {
+    /// What the policy remembers.
+    pub(crate) memory: Memory,
+    /// Newest start-up times in seconds.
+    pub(crate) startups_s: Vec<f64>,
+}
+
+/// A state to be kept.
+#[derive(Clone, Debug)]
+pub struct Save {
+    key: String,
+    bytes: Bytes,
+}
+
+impl Save {
+    pub(crate) fn new<T: Serialize>(
+        kept: Kept,
+        pool: &PoolName,
+        body: &T,
+        now: Timestamp,
+    ) -> Option<Self> {
+        let bytes = durable::encode(kept, body, now)?;
+        let key = kept.key(pool);
+        Some(Self { key, bytes })
+    }
+
+    /// Bytes to be written.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether there is nothing to write; never so for what the supervisor makes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+}
+
+/// What earlier supervisors left behind.
+#[derive(Debug, Default)]
+pub struct Inheritance {
+    pub(crate) states: BTreeMap<PoolName, PoolState>,
+}
+
+impl Inheritance {
+    /// Reads what the store has of these pools. What cannot be understood is set aside and told.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn load(
+        kv: &Arc<dyn Kv>,
+        plans: &[PoolPlan],
+        publish: &(dyn Fn(EventDraft) + Send + Sync),
+    ) -> Result<Self, StoreError> {
+        let mut states = BTreeMap::new();
+        for plan in plans {
+            let pool = &plan.spec.name;
+            let state = durable::load::<PoolState>(kv, Kept::Memory, pool, publish).await?;
+            states.extend(state.map(|state| (pool.clone(), state)));
+        }
+        Ok(Self { states })
+    }
+}
+
+enum Job {
+    Write(Save),
+    Flush(oneshot::Sender<()>),
+}
+
+/// A handle to the task that writes; it ends when all handles are gone.
+#[derive(Clone, Debug)]
+pub struct Keeper {
+    jobs: mpsc::Sender<Job>,
+}
+
+impl Keeper {
+    /// Starts the task. Needs a tokio runtime.
+    #[must_use]
+    pub fn start(kv: Arc<dyn Kv>) -> Self {
+        let (jobs, queue) = mpsc::channel(QUEUE_LEN);
+        tokio::spawn(write_all(kv, queue));
+        Self { jobs }
+    }
+
+    /// Takes a state, without waiting; `false` when it does not fit.
+    #[must_use]
+    pub fn keep(&self, save: Save) -> bool {
+        self.jobs.try_send(Job::Write(save)).is_ok()
+    }
+
+    /// Writes the last states, after all that were taken before, and waits for it.
+    pub async fn finish(&self, saves: Vec<Save>) {
+        for save in saves {
+            // The task ends only after its handles.
+            let _ = self.jobs.send(Job::Write(save)).await;
+        }
+        let (done, written) = oneshot::channel();
+        let _ = self.jobs.send(Job::Flush(done)).await;
+        let _ = written.await;
+    }
+}
+
+async fn write_all(kv: Arc<dyn Kv>, mut queue: mpsc::Receiver<Job>) {
+    let mut warned: Option<tokio::time::Instant> = None;
+    while let Some(job) = queue.recv().await {
+        let save = match job {
+            Job::Write(save) => save,
+            Job::Flush(done) => {
+                // Whoever asked may have given up.
+                let _ = done.send(());
+                continue;
+            }
+        };
+        let Err(error) = kv.put(&save.key, save.bytes, None).await else {
+            continue;
+        };
+        if warned.is_none_or(|warned| warned.elapsed() >= WARN_EVERY) {
+            warned = Some(tokio::time::Instant::now());
+            tracing::warn!(key = save.key, %error, "what the controller learned cannot be kept");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidepool_policy::Policy;
+    use tidepool_store::EmbeddedStore;
+
+    use super::*;
+    use crate::actor::tests::plan;
+
+    #[tokio::test]
+    async fn a_state_that_was_taken_is_there_after_the_finish() {
+        let kv: Arc<dyn Kv> = Arc::new(EmbeddedStore::ephemeral().unwrap());
+        let keeper = Keeper::start(Arc::clone(&kv));
+        let plans = [plan(Policy::tidepool(1, 8))];
+        let pool = &plans[0].spec.name;
+        let state = |startup_s: f64| {
+            let state = PoolState {
+                startups_s: vec![startup_s],
+                ..PoolState::default()
+            };
+            Save::new(Kept::Memory, pool, &state, Timestamp(1)).unwrap()
+        };
+        assert!(keeper.keep(state(1.0)));
+        // What 0.1 + 0.2 is must come back to its last bit.
+        keeper.finish(vec![state(0.1 + 0.2)]).await;
+        let left = Inheritance::load(&kv, &plans, &|_| {}).await.unwrap();
+        assert_eq!(left.states[pool].startups_s, [0.1 + 0.2]);
+    }
+}

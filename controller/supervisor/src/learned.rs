@@ -1,0 +1,343 @@
+//! The learned hours of the week of every pool: fed with what is observed, asked for the floor
+//! under the forecast, kept in the store, and shown to operators.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tidepool_core::order::ChangeError;
+use tidepool_core::{EventDraft, PoolName, Timestamp};
+use tidepool_policy::{Observation, ProfileForecast};
+use tidepool_profile::{Config, Document, Forecast, Pattern};
+use tidepool_store::{Kv, StoreError};
+
+use crate::control::PoolPlan;
+use crate::durable::{self, Kept};
+use crate::keeper::Save;
+
+/// Least look ahead in seconds: a pattern by the hour knows nothing of less.
+const LEAD_S_MIN: f64 = 1.0;
+/// Longest look ahead in seconds.
+const LEAD_S_MAX: f64 = 21_600.0;
+/// What an outlook covers, and how finely.
+const OUTLOOK_HOURS: u32 = 24;
+const OUTLOOK_STEP_S: u32 = 300;
+/// A pattern is kept this often: a crash costs at most this much of a day that it learns from.
+pub(crate) const KEEP_EVERY: Duration = Duration::from_secs(300);
+
+/// One pool's pattern and what it last foretold.
+#[derive(Debug)]
+struct Learner {
+    pattern: Pattern,
+    lead_s: f64,
+    forecast: Option<Forecast>,
+}
+
+/// The patterns of all pools. Cheap to clone.
+#[derive(Clone)]
+pub struct Patterns(Arc<Inner>);
+
+struct Inner {
+    zone: String,
+    kv: Arc<dyn Kv>,
+    learners: BTreeMap<PoolName, Mutex<Learner>>,
+}
+
+impl std::fmt::Debug for Patterns {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Patterns").finish_non_exhaustive()
+    }
+}
+
+/// The patterns cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum PatternsError {
+    /// The time zone cannot be used.
+    #[error("the hours of the week cannot be learned")]
+    Zone(#[from] tidepool_profile::Error),
+    /// The store does not answer.
+    #[error("what was learned cannot be read")]
+    Store(#[from] StoreError),
+}
+
+impl Patterns {
+    /// The patterns that the store has of these pools, and new ones for the others. One that cannot
+    /// be understood, or that belongs to another time zone, is set aside and told.
+    ///
+    /// # Errors
+    /// When the time zone is unknown or the store does not answer.
+    pub async fn load(
+        kv: Arc<dyn Kv>,
+        plans: &[PoolPlan],
+        zone: &str,
+        publish: &(dyn Fn(EventDraft) + Send + Sync),
+    ) -> Result<Self, PatternsError> {
+        let mut learners = BTreeMap::new();
+        for plan in plans {
+            let pool = &plan.spec.name;
+            let check = |document: Document| import(document, zone);
+            let kept = durable::load_checked(&kv, Kept::Pattern, pool, check, publish).await?;
+            let pattern = match kept {
+                Some(pattern) => pattern,
+                None => Pattern::new(Config::in_zone(zone))?,
+            };
+            let learner = Learner {
+                pattern,
+                lead_s: plan.policy.bounds.startup_s_assumed,
+                forecast: None,
+            };
+            learners.insert(pool.clone(), Mutex::new(learner));
+        }
+        let zone = zone.to_owned();
+        Ok(Self(Arc::new(Inner { zone, kv, learners })))
+    }
+
+    /// Learns from an observation at `now` and puts the forecast for one start-up time ahead into
+    /// it, while forecasts are worth believing.
+    pub(crate) fn attend(
+        &self,
+        pool: &PoolName,
+        observation: &mut Observation,
+        startup_s_assumed: f64,
+        now: Timestamp,
+    ) {
+        let Some(learner) = self.0.learners.get(pool) else {
+            return;
+        };
+        let mut learner = learner.lock();
+        if let Some(work) = &observation.work {
+            let pattern = &mut learner.pattern;
+            pattern.observe(now.0, work.window_s, work.arrivals);
+            let lost = work.refused + work.deadline_missed;
+            if work.arrivals > 0.0 {
+                pattern.budget(now.0, (lost / work.arrivals).clamp(0.0, 1.0));
+            }
+        }
+        let lead_s = observation.startup_p95_s.unwrap_or(startup_s_assumed);
+        learner.lead_s = lead_s.clamp(LEAD_S_MIN, LEAD_S_MAX);
+        let lead_s = learner.lead_s;
+        learner.forecast = learner.pattern.forecast(now.0, lead_s);
+        let believed = learner.forecast.filter(|forecast| forecast.believed);
+        observation.forecast = believed.map(|forecast| ProfileForecast {
+            median_rate: forecast.median_rate,
+            floor_rate: forecast.floor_rate,
+            growth: forecast.growth,
+        });
+    }
+
+    /// What the pattern last foretold, believed or not.
+    pub(crate) fn forecast_of(&self, pool: &PoolName) -> Option<Forecast> {
+        self.0.learners.get(pool)?.lock().forecast
+    }
+
+    /// The pattern as it is to be kept.
+    pub(crate) fn save(&self, pool: &PoolName, now: Timestamp) -> Option<Save> {
+        let document = self.0.learners.get(pool)?.lock().pattern.export();
+        Save::new(Kept::Pattern, pool, &document, now)
+    }
+
+    /// The learned week with its confidence, and the document that another controller can import.
+    #[must_use]
+    pub fn pattern(&self, pool: &PoolName) -> Option<Value> {
+        // Copied, so that the supervisor does not wait while this is worked out.
+        let pattern = self.0.learners.get(pool)?.lock().pattern.clone();
+        Some(json!({
+            "pool": pool,
+            "time_zone": self.0.zone,
+            "hours": pattern.week(),
+            "days": pattern.days(),
+            "quality": pattern.quality(),
+            "document": pattern.export(),
+        }))
+    }
+
+    /// The next 24 hours with their band, and how forecasts fared.
+    #[must_use]
+    pub fn forecast(&self, pool: &PoolName, now: Timestamp) -> Option<Value> {
+        let (pattern, lead_s, next) = {
+            let learner = self.0.learners.get(pool)?.lock();
+            (learner.pattern.clone(), learner.lead_s, learner.forecast)
+        };
+        let quality = pattern.quality();
+        let points = pattern.outlook(now.0, OUTLOOK_HOURS, OUTLOOK_STEP_S);
+        let points = points.iter().map(|point| {
+            json!({
+                "at": Timestamp(point.at_ms).rfc3339(), "p10": point.p10_rate,
+                "p50": point.p50_rate, "p90": point.p90_rate, "p99": point.p99_rate,
+            })
+        });
+        Some(json!({
+            "pool": pool,
+            "lead_s": lead_s,
+            "believed": next.is_some_and(|next| next.believed),
+            "next": next,
+            "coverage": quality[0].coverage,
+            "coverage_wanted": quality[0].quantile,
+            "quality": quality,
+            "points": points.collect::<Vec<_>>(),
+        }))
+    }
+
+    /// Replaces a pattern by an exported one: the document, or the whole answer that holds it. Done
+    /// when the new one would survive a crash.
+    ///
+    /// # Errors
+    /// When there is no such pool, the document cannot be used, or the store does not answer.
+    pub async fn import(self, pool: PoolName, mut given: Value) -> Result<(), ChangeError> {
+        let pool = &pool;
+        let unknown = || ChangeError::UnknownPool(pool.clone());
+        let learner = self.0.learners.get(pool).ok_or_else(unknown)?;
+        let invalid = |message: String| ChangeError::Invalid {
+            member: "document",
+            message,
+        };
+        let document = match given.get_mut("document") {
+            Some(inner) => inner.take(),
+            None => given,
+        };
+        let document = serde_json::from_value(document);
+        let document: Document = document.map_err(|error| invalid(error.to_string()))?;
+        let pattern = import(document, &self.0.zone).map_err(invalid)?;
+        let now = Timestamp::from(std::time::SystemTime::now());
+        let kept = durable::save(&self.0.kv, Kept::Pattern, pool, &pattern.export(), now).await;
+        kept.map_err(|error| ChangeError::Unavailable(error.to_string()))?;
+        let mut learner = learner.lock();
+        learner.pattern = pattern;
+        learner.forecast = None;
+        Ok(())
+    }
+}
+
+fn import(document: Document, zone: &str) -> Result<Pattern, String> {
+    let pattern = Pattern::import(document).map_err(|error| error.to_string())?;
+    let learned_in = &pattern.config().zone;
+    if learned_in == zone {
+        return Ok(pattern);
+    }
+    Err(format!(
+        "it was learned in the time zone {learned_in}, and controller.time_zone is {zone}"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use tidepool_policy::{Policy, WorkSample};
+    use tidepool_store::EmbeddedStore;
+
+    use super::*;
+    use crate::actor::tests::plan;
+    use crate::intake::tests::pool_name;
+
+    const HOUR_MS: u64 = 3_600_000;
+    const BEGIN: u64 = 472_222 * HOUR_MS;
+
+    fn store() -> Arc<dyn Kv> {
+        Arc::new(EmbeddedStore::ephemeral().unwrap())
+    }
+
+    async fn load(kv: &Arc<dyn Kv>, zone: &str) -> (Patterns, usize) {
+        let told = Mutex::new(0);
+        let count = |_| *told.lock() += 1;
+        let plans = [plan(Policy::tidepool(1, 8))];
+        let patterns = Patterns::load(Arc::clone(kv), &plans, zone, &count).await;
+        let told = *told.lock();
+        (patterns.unwrap(), told)
+    }
+
+    fn observation(rate: f64) -> Observation {
+        Observation {
+            work: Some(WorkSample {
+                window_s: 60.0,
+                arrivals: rate * 60.0,
+                ..WorkSample::default()
+            }),
+            startup_p95_s: Some(600.0),
+            ..Observation::default()
+        }
+    }
+
+    /// Days of a load that swells and ebbs.
+    fn teach(patterns: &Patterns, days: u64) -> (Observation, Timestamp) {
+        let mut last = observation(0.0);
+        let mut now = Timestamp(BEGIN);
+        for minute in 1..=days * 24 * 60 {
+            now = Timestamp(BEGIN + minute * 60_000);
+            let day = (now.0 % (24 * HOUR_MS)) as f64 / (24 * HOUR_MS) as f64;
+            last = observation(50.0 + 45.0 * (std::f64::consts::TAU * day).sin());
+            patterns.attend(&pool_name(), &mut last, 2.0, now);
+        }
+        (last, now)
+    }
+
+    #[tokio::test]
+    async fn what_is_learned_reaches_the_decision_and_survives() {
+        let kv = store();
+        let (patterns, _) = load(&kv, "UTC").await;
+        let mut fresh = observation(5.0);
+        patterns.attend(&pool_name(), &mut fresh, 2.0, Timestamp(BEGIN));
+        assert_eq!(fresh.forecast, None, "nothing is known yet");
+        let (last, now) = teach(&patterns, 21);
+        assert!(last.forecast.is_some(), "a regular load is worth believing");
+        let shown = patterns.pattern(&pool_name()).unwrap();
+        assert_eq!(shown["hours"].as_array().unwrap().len(), 168);
+        let outlook = patterns.forecast(&pool_name(), now).unwrap();
+        assert_eq!(outlook["believed"], true);
+        assert!(outlook["points"].as_array().unwrap().len() >= 288);
+        assert!(outlook["coverage"].as_f64().unwrap() > 0.5);
+
+        let save = patterns.save(&pool_name(), now).unwrap();
+        assert!(save.len() < 200_000, "{}", save.len());
+        crate::Keeper::start(Arc::clone(&kv))
+            .finish(vec![save])
+            .await;
+        let (again, told) = load(&kv, "UTC").await;
+        assert_eq!(told, 0);
+        let mut next = observation(5.0);
+        again.attend(&pool_name(), &mut next, 2.0, Timestamp(now.0 + 60_000));
+        assert!(next.forecast.is_some(), "a restart forgets nothing");
+        // Another zone means other hours.
+        let (_, told) = load(&kv, "Asia/Tokyo").await;
+        assert_eq!(told, 1);
+    }
+
+    #[tokio::test]
+    async fn an_export_can_be_imported_and_nonsense_cannot() {
+        let (teacher, _) = load(&store(), "UTC").await;
+        let (_, now) = teach(&teacher, 8);
+        let kv = store();
+        let (pupil, _) = load(&kv, "UTC").await;
+        let exported = teacher.pattern(&pool_name()).unwrap();
+        pupil
+            .clone()
+            .import(pool_name(), exported.clone())
+            .await
+            .unwrap();
+        let learned = pupil.pattern(&pool_name()).unwrap();
+        assert_eq!(learned["document"]["week"], exported["document"]["week"]);
+        let points = |patterns: &Patterns| patterns.forecast(&pool_name(), now).unwrap();
+        assert!(!points(&pupil)["points"].as_array().unwrap().is_empty());
+        let (kept, _) = load(&kv, "UTC").await;
+        let week = |patterns: &Patterns| {
+            patterns.pattern(&pool_name()).unwrap()["document"]["week"].take()
+        };
+        assert_eq!(week(&kept), exported["document"]["week"]);
+
+        let mut corrupt = exported["document"].clone();
+        corrupt["week"][17]["rate"] = json!(-3.0);
+        let told = pupil
+            .clone()
+            .import(pool_name(), corrupt)
+            .await
+            .unwrap_err();
+        assert!(told.to_string().contains("week[17]"), "{told}");
+        let told = pupil
+            .clone()
+            .import(pool_name(), json!({}))
+            .await
+            .unwrap_err();
+        assert!(matches!(told, ChangeError::Invalid { .. }));
+        assert_eq!(week(&pupil), exported["document"]["week"]);
+    }
+}

@@ -1,0 +1,380 @@
+//! Which orders a pool can be given, and what a change makes of those that stand. Pure.
+
+use tidepool_core::Timestamp;
+use tidepool_core::order::{
+    BoundsOrder, ChangeError, HoldOrder, ORDER_DURATION_MAX, ORDER_REASON_LEN_MAX,
+    ORDER_WORKERS_MAX, PoolChange, Standing,
+};
+use tidepool_policy::Override;
+
+/// Longest name of who gives an order, in characters.
+const BY_LEN_MAX: usize = 64;
+
+/// Bounds of a pool as it was configured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Configured {
+    pub(crate) min: u32,
+    pub(crate) max: u32,
+}
+
+/// Bounds in force under what stands.
+pub(crate) fn bounds(configured: Configured, standing: &Standing) -> Configured {
+    let set = standing.bounds.as_ref();
+    let max = set.and_then(|set| set.max).unwrap_or(configured.max);
+    let min = set.and_then(|set| set.min).unwrap_or(configured.min);
+    Configured {
+        min: min.min(max),
+        max,
+    }
+}
+
+/// What stands after a change at `now`.
+///
+/// # Errors
+/// With the first member of the change that cannot be.
+pub(crate) fn apply(
+    standing: &Standing,
+    configured: Configured,
+    change: &PoolChange,
+    now: Timestamp,
+) -> Result<Standing, ChangeError> {
+    let signature = Signature::read(change, now)?;
+    let next = Standing {
+        bounds: next_bounds(standing, configured, change, &signature)?,
+        hold: next_hold(standing, change, &signature)?,
+    };
+    let Configured { min, max } = bounds(configured, &next);
+    match next.pinned() {
+        Some(pin) if !(min..=max).contains(&pin) => Err(invalid(
+            "pin",
+            format!("{pin} is not within the pool's bounds, {min} to {max}"),
+        )),
+        _ => Ok(next),
+    }
+}
+
+/// What every order of one change carries.
+struct Signature {
+    since: Timestamp,
+    until: Option<Timestamp>,
+    reason: Option<String>,
+    by: String,
+}
+
+impl Signature {
+    fn read(change: &PoolChange, now: Timestamp) -> Result<Self, ChangeError> {
+        if let Some(reason) = &change.reason
+            && (reason.chars().count() > ORDER_REASON_LEN_MAX
+                || reason.chars().any(char::is_control))
+        {
+            let message = format!("must be at most {ORDER_REASON_LEN_MAX} characters on one line");
+            return Err(invalid("reason", message));
+        }
+        let lives = change.paused == Some(true)
+            || change.pin.flatten().is_some()
+            || change.min.flatten().is_some()
+            || change.max.flatten().is_some();
+        let nothing = change.paused.is_none()
+            && change.pin.is_none()
+            && change.min.is_none()
+            && change.max.is_none();
+        if nothing {
+            let message = "nothing is asked for; set one of paused, pin, min and max";
+            return Err(invalid("change", message));
+        }
+        if change.duration.is_some() && !lives {
+            let message = "there is nothing that could end: set it with paused, pin, min or max";
+            return Err(invalid("for", message));
+        }
+        if change
+            .duration
+            .is_some_and(|duration| duration.is_zero() || duration > ORDER_DURATION_MAX)
+        {
+            return Err(invalid("for", "must be 1s to 7d"));
+        }
+        let reason = change.reason.clone();
+        Ok(Self {
+            since: now,
+            until: change.duration.map(|duration| now.after(duration)),
+            reason: reason.filter(|reason| !reason.trim().is_empty()),
+            by: change.by.chars().take(BY_LEN_MAX).collect(),
+        })
+    }
+}
+
+fn next_bounds(
+    standing: &Standing,
+    configured: Configured,
+    change: &PoolChange,
+    signature: &Signature,
+) -> Result<Option<BoundsOrder>, ChangeError> {
+    if change.min.is_none() && change.max.is_none() {
+        return Ok(standing.bounds.clone());
+    }
+    let before = standing.bounds.clone().unwrap_or_default();
+    let min = change.min.unwrap_or(before.min);
+    let max = change.max.unwrap_or(before.max);
+    if max == Some(0) || max > Some(ORDER_WORKERS_MAX) {
+        return Err(invalid("max", format!("must be 1 to {ORDER_WORKERS_MAX}")));
+    }
+    let (low, high) = (min.unwrap_or(configured.min), max.unwrap_or(configured.max));
+    if low > high {
+        let member = if change.min.flatten().is_some() {
+            "min"
+        } else {
+            "max"
+        };
+        let message = format!("min would be {low} and max {high}; min must not exceed max");
+        return Err(invalid(member, message));
+    }
+    let set = BoundsOrder {
+        min,
+        max,
+        until: signature.until,
+        reason: signature.reason.clone(),
+        by: signature.by.clone(),
+        since: signature.since,
+    };
+    Ok((min.is_some() || max.is_some()).then_some(set))
+}
+
+fn next_hold(
+    standing: &Standing,
+    change: &PoolChange,
+    signature: &Signature,
+) -> Result<Option<HoldOrder>, ChangeError> {
+    let pin = change.pin.flatten();
+    if change.paused == Some(true) && pin.is_some() {
+        let message = "a pool is paused where it is or pinned to a number; ask for one of them";
+        return Err(invalid("pin", message));
+    }
+    if change.paused == Some(true) || pin.is_some() {
+        let until = signature.until.ok_or_else(|| {
+            let message = "a pause or pin must end: say for how long, such as 30m, at most 7d";
+            invalid("for", message)
+        })?;
+        return Ok(Some(HoldOrder {
+            pin,
+            until,
+            reason: signature.reason.clone(),
+            by: signature.by.clone(),
+            since: signature.since,
+        }));
+    }
+    let ends_pause = change.paused == Some(false) && standing.is_paused();
+    let ends_pin = change.pin == Some(None) && standing.pinned().is_some();
+    Ok(standing.hold.clone().filter(|_| !ends_pause && !ends_pin))
+}
+
+fn invalid(member: &'static str, message: impl Into<String>) -> ChangeError {
+    ChangeError::Invalid {
+        member,
+        message: message.into(),
+    }
+}
+
+/// What stands at `now`, and in words what has ended.
+pub(crate) fn expire(standing: &Standing, now: Timestamp) -> Option<(Standing, &'static str)> {
+    let held = standing.hold.as_ref().is_some_and(|hold| hold.until <= now);
+    let bounds = standing.bounds.as_ref().and_then(|set| set.until);
+    let bound = bounds.is_some_and(|until| until <= now);
+    let ended = match (held, bound) {
+        (false, false) => return None,
+        (true, true) => "the hold and the bounds ended",
+        (true, false) if standing.is_paused() => "the pause ended",
+        (true, false) => "the pin ended",
+        (false, true) => "the bounds ended",
+    };
+    let left = Standing {
+        bounds: standing.bounds.clone().filter(|_| !bound),
+        hold: standing.hold.clone().filter(|_| !held),
+    };
+    Some((left, ended))
+}
+
+/// The orders as the policy obeys them. They end by being left out, so none has an end here.
+pub(crate) fn to_override(standing: &Standing) -> Option<Override> {
+    let set = standing.bounds.as_ref();
+    (!standing.is_empty()).then(|| Override {
+        paused: standing.is_paused(),
+        pin: standing.pinned(),
+        min: set.and_then(|set| set.min),
+        max: set.and_then(|set| set.max),
+        until_ms: None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const POOL: Configured = Configured { min: 1, max: 8 };
+    const NOW: Timestamp = Timestamp(1_000);
+
+    fn member(result: Result<Standing, ChangeError>) -> &'static str {
+        match result {
+            Err(ChangeError::Invalid { member, .. }) => member,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn pause() -> PoolChange {
+        PoolChange {
+            paused: Some(true),
+            duration: Some(Duration::from_secs(60)),
+            reason: Some("deploy".into()),
+            by: "ann".into(),
+            ..PoolChange::default()
+        }
+    }
+
+    fn on(standing: &Standing, change: PoolChange) -> Result<Standing, ChangeError> {
+        apply(standing, POOL, &change, NOW)
+    }
+
+    #[test]
+    fn a_pause_lives_as_long_as_asked_and_a_resume_ends_it() {
+        let paused = on(&Standing::default(), pause()).unwrap();
+        assert!(paused.is_paused());
+        assert_eq!(paused.until(), Some(Timestamp(61_000)));
+        assert_eq!(paused.reason(), Some("deploy"));
+        assert_eq!(expire(&paused, Timestamp(60_999)), None);
+        let (left, told) = expire(&paused, Timestamp(61_000)).unwrap();
+        assert!(left.is_empty());
+        assert_eq!(told, "the pause ended");
+        let resume = PoolChange {
+            paused: Some(false),
+            ..PoolChange::default()
+        };
+        assert!(on(&paused, resume).unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_cannot_be_is_told_by_its_member() {
+        let none = Standing::default();
+        let endless = PoolChange {
+            duration: None,
+            ..pause()
+        };
+        assert_eq!(member(on(&none, endless)), "for");
+        let long = PoolChange {
+            duration: Some(ORDER_DURATION_MAX + Duration::from_secs(1)),
+            ..pause()
+        };
+        assert_eq!(member(on(&none, long)), "for");
+        let both = PoolChange {
+            pin: Some(Some(2)),
+            ..pause()
+        };
+        assert_eq!(member(on(&none, both)), "pin");
+        let outside = PoolChange {
+            paused: None,
+            pin: Some(Some(9)),
+            ..pause()
+        };
+        assert_eq!(member(on(&none, outside)), "pin");
+        for (min, max, told) in [
+            (Some(Some(9)), None, "min"),
+            (None, Some(Some(0)), "max"),
+            (Some(Some(5)), Some(Some(4)), "min"),
+            (None, Some(Some(10_001)), "max"),
+        ] {
+            let bounds = PoolChange {
+                min,
+                max,
+                ..PoolChange::default()
+            };
+            assert_eq!(member(on(&none, bounds)), told, "{min:?} {max:?}");
+        }
+        assert_eq!(member(on(&none, PoolChange::default())), "change");
+        let wordy = PoolChange {
+            reason: Some("x".repeat(201)),
+            ..pause()
+        };
+        assert_eq!(member(on(&none, wordy)), "reason");
+        let pointless = PoolChange {
+            paused: Some(false),
+            ..pause()
+        };
+        assert_eq!(member(on(&none, pointless)), "for");
+    }
+
+    #[test]
+    fn bounds_need_no_end_and_go_back_to_the_configured_ones() {
+        let raised = PoolChange {
+            max: Some(Some(20)),
+            ..PoolChange::default()
+        };
+        let raised = on(&Standing::default(), raised).unwrap();
+        assert_eq!(bounds(POOL, &raised), Configured { min: 1, max: 20 });
+        assert_eq!(expire(&raised, Timestamp(u64::MAX)), None);
+        assert_eq!(to_override(&raised).unwrap().max, Some(20));
+        let back = PoolChange {
+            max: Some(None),
+            ..PoolChange::default()
+        };
+        assert!(on(&raised, back).unwrap().is_empty());
+    }
+
+    #[test]
+    fn bounds_cannot_be_moved_off_a_pin() {
+        let pin = PoolChange {
+            paused: None,
+            pin: Some(Some(7)),
+            ..pause()
+        };
+        let pinned = on(&Standing::default(), pin).unwrap();
+        let lower = PoolChange {
+            max: Some(Some(5)),
+            ..PoolChange::default()
+        };
+        assert_eq!(member(on(&pinned, lower)), "pin");
+    }
+
+    fn workers() -> impl Strategy<Value = Option<Option<u32>>> {
+        prop::option::of(prop::option::of(0_u32..12))
+    }
+
+    prop_compose! {
+        fn changes()(
+            min in workers(), max in workers(), pin in workers(),
+            paused in prop::option::of(any::<bool>()),
+            seconds in prop::option::of(1_u64..100),
+        ) -> PoolChange {
+            PoolChange {
+                min, max, pin, paused,
+                duration: seconds.map(Duration::from_secs),
+                ..PoolChange::default()
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_asked_bounds_stay_in_order_and_holds_end(
+            changes in prop::collection::vec(changes(), 1..12)
+        ) {
+            let mut standing = Standing::default();
+            let mut now = NOW;
+            for change in changes {
+                now = now.after(Duration::from_secs(7));
+                if let Some((left, _)) = expire(&standing, now) {
+                    standing = left;
+                }
+                if let Ok(next) = apply(&standing, POOL, &change, now) {
+                    standing = next;
+                }
+                let Configured { min, max } = bounds(POOL, &standing);
+                prop_assert!(min <= max && max >= 1);
+                if let Some(hold) = &standing.hold {
+                    prop_assert!(hold.until > now);
+                    prop_assert!(hold.pin.is_none_or(|pin| pin <= 12));
+                }
+            }
+        }
+    }
+}

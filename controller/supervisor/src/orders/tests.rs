@@ -1,0 +1,121 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tidepool_policy::Policy;
+use tidepool_store::EmbeddedStore;
+
+use super::*;
+use crate::actor::tests::plan;
+use crate::intake::tests::pool_name;
+
+struct Office {
+    kv: Arc<dyn Kv>,
+    events: Arc<Mutex<Vec<EventDraft>>>,
+    now_ms: Arc<AtomicU64>,
+}
+
+impl Office {
+    fn new() -> Self {
+        Self {
+            kv: Arc::new(EmbeddedStore::ephemeral().unwrap()),
+            events: Arc::default(),
+            now_ms: Arc::new(AtomicU64::new(1_700_000_000_000)),
+        }
+    }
+
+    /// A desk as a process opens it at its start.
+    async fn open(&self) -> OrderDesk {
+        let (events, now_ms) = (Arc::clone(&self.events), Arc::clone(&self.now_ms));
+        let ports = DeskPorts {
+            publish: Box::new(move |event| events.lock().push(event)),
+            now: Box::new(move || Timestamp(now_ms.load(Ordering::Relaxed))),
+        };
+        let plans = [plan(Policy::tidepool(1, 8))];
+        OrderDesk::open(Arc::clone(&self.kv), &plans, ports)
+            .await
+            .unwrap()
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp(self.now_ms.load(Ordering::Relaxed))
+    }
+}
+
+fn pin(n: u32) -> PoolChange {
+    PoolChange {
+        pin: Some(Some(n)),
+        duration: Some(Duration::from_secs(60)),
+        reason: Some("load test".into()),
+        by: "ann".into(),
+        ..PoolChange::default()
+    }
+}
+
+#[tokio::test]
+async fn an_order_outlives_the_process_and_ends_on_time() {
+    let office = Office::new();
+    let desk = office.open().await;
+    desk.change(&pool_name(), pin(5)).await.unwrap();
+    drop(desk);
+    let desk = office.open().await;
+    let order = desk.in_force(&pool_name(), office.now()).unwrap();
+    assert_eq!(order.pin, Some(5));
+    let applied = office.events.lock().last().cloned().unwrap();
+    assert_eq!(applied.kind, "config.applied");
+    assert_eq!(applied.data["old"]["pin"], Value::Null);
+    assert_eq!(applied.data["new"]["pin"], 5);
+    assert_eq!(
+        (&applied.data["by"], &applied.data["reason"]),
+        (&json!("ann"), &json!("load test"))
+    );
+    assert_eq!(applied.data["until"], "2023-11-14T22:14:20.000Z");
+
+    office.now_ms.fetch_add(60_000, Ordering::Relaxed);
+    assert_eq!(desk.in_force(&pool_name(), office.now()), None);
+    assert_eq!(desk.in_force(&pool_name(), office.now()), None);
+    let events = office.events.lock().clone();
+    assert_eq!(events.len(), 2, "an end is told once");
+    assert_eq!(events[1].data["reason"], "the pin ended");
+    assert_eq!(events[1].data["by"], "the clock");
+    // The task takes it out of the store.
+    let key = Kept::Orders.key(&pool_name());
+    for _ in 0..1_000 {
+        if office.kv.get(&key).await.unwrap().is_none() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("an ended order is still in the store");
+}
+
+#[tokio::test]
+async fn what_is_refused_changes_nothing() {
+    let office = Office::new();
+    let desk = office.open().await;
+    let refused = desk.change(&pool_name(), pin(99)).await;
+    assert!(matches!(
+        refused,
+        Err(ChangeError::Invalid { member: "pin", .. })
+    ));
+    let nobody = PoolName::new("nobody").unwrap();
+    let unknown = desk.change(&nobody, pin(1)).await;
+    assert_eq!(unknown, Err(ChangeError::UnknownPool(nobody)));
+    assert!(desk.standing(&pool_name()).is_empty());
+    assert!(office.events.lock().is_empty());
+}
+
+#[tokio::test]
+async fn changes_at_the_same_time_do_not_undo_each_other() {
+    let office = Office::new();
+    let desk = office.open().await;
+    let bounds = PoolChange {
+        max: Some(Some(20)),
+        ..PoolChange::default()
+    };
+    let pool = pool_name();
+    let (first, second) = tokio::join!(desk.change(&pool, bounds), desk.change(&pool, pin(5)));
+    first.unwrap();
+    second.unwrap();
+    let standing = office.open().await.standing(&pool_name());
+    assert_eq!(standing.pinned(), Some(5));
+    assert_eq!(standing.bounds.as_ref().unwrap().max, Some(20));
+}

@@ -1,0 +1,163 @@
+//! Orders about a pool: pause, resume, pin, bounds.
+
+use std::io::Write;
+
+use jiff::tz::TimeZone;
+use serde_json::{Map, Value, json};
+use tidepool_core::status::PoolStatus;
+
+use super::operator::Operator;
+use super::views::local;
+use crate::cli::Output;
+use crate::cli::{BoundsArgs, HoldArgs, PinArgs};
+use crate::terminal::{Printer, harmless};
+
+/// What is asked of a pool.
+#[derive(Debug)]
+pub(crate) enum Order {
+    /// Hold the target where it is.
+    Pause(HoldArgs),
+    /// End a pause or pin.
+    Resume {
+        /// The pool.
+        pool: String,
+        /// Why.
+        reason: Option<String>,
+    },
+    /// Hold the target at a number.
+    Pin(PinArgs),
+    /// Change the bounds.
+    Bounds(BoundsArgs),
+}
+
+impl Order {
+    fn pool(&self) -> &str {
+        match self {
+            Self::Pause(args) => &args.pool,
+            Self::Resume { pool, .. } => pool,
+            Self::Pin(args) => &args.hold.pool,
+            Self::Bounds(args) => &args.pool,
+        }
+    }
+
+    /// The body of the request. A pin without a number takes the target that there is.
+    fn body(&self, target: u64) -> Value {
+        let hold = |args: &HoldArgs| json!({ "for": args.duration, "reason": args.reason });
+        match self {
+            Self::Pause(args) => with(hold(args), "paused", json!(true)),
+            Self::Resume { reason, .. } => {
+                json!({ "paused": false, "pin": null, "reason": reason })
+            }
+            Self::Pin(args) => {
+                let workers = args.workers.map_or(target, u64::from);
+                with(hold(&args.hold), "pin", json!(workers))
+            }
+            Self::Bounds(args) => {
+                let mut body = Map::new();
+                let bounds = [("min", args.min), ("max", args.max)];
+                for (name, bound) in bounds {
+                    if bound.is_some() || args.reset {
+                        body.insert(name.to_owned(), json!(bound));
+                    }
+                }
+                body.insert("for".to_owned(), json!(args.duration));
+                body.insert("reason".to_owned(), json!(args.reason));
+                Value::Object(body)
+            }
+        }
+    }
+}
+
+fn with(mut body: Value, member: &str, value: Value) -> Value {
+    body[member] = value;
+    body
+}
+
+/// Gives an order and prints the pool as it is then.
+pub(crate) async fn give<W: Write>(
+    operator: &Operator,
+    order: &Order,
+    zone: &TimeZone,
+    printer: &mut Printer<W>,
+) -> anyhow::Result<()> {
+    let path = ["v1", "pools", order.pool()];
+    let target = match order {
+        Order::Pin(PinArgs { workers: None, .. }) => {
+            let pool = operator.get(&path, &[]).await?;
+            pool["target"].as_u64().ok_or_else(|| operator.foreign())?
+        }
+        _ => 0,
+    };
+    let answer = operator.patch(&path, &order.body(target)).await?;
+    if printer.form != Output::Text {
+        return Ok(printer.json(&answer)?);
+    }
+    let pool: PoolStatus = serde_json::from_value(answer).map_err(|_| operator.foreign())?;
+    Ok(printer.line(&told(&pool, zone))?)
+}
+
+fn told(pool: &PoolStatus, zone: &TimeZone) -> String {
+    let state = match pool.pinned {
+        Some(pin) => format!("is pinned to {pin}"),
+        None if pool.paused => format!("is paused at {}", pool.target),
+        None => "scales by itself".to_owned(),
+    };
+    let until = pool.override_until.as_deref();
+    let until = until.map_or_else(String::new, |until| {
+        format!(" until {}", local(until, zone, "%Y-%m-%d %H:%M:%S"))
+    });
+    let reason = pool.reason.as_deref();
+    let reason = reason.map_or_else(String::new, |reason| format!(" ({})", harmless(reason)));
+    format!(
+        "{} {state}{until}{reason}; bounds {} to {}",
+        pool.pool, pool.min, pool.max
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hold() -> HoldArgs {
+        HoldArgs {
+            pool: "echo".into(),
+            duration: "30m".into(),
+            reason: None,
+        }
+    }
+
+    #[test]
+    fn orders_are_what_the_operator_api_takes() {
+        let pause = Order::Pause(hold()).body(0);
+        assert_eq!(pause, json!({"paused": true, "for": "30m", "reason": null}));
+        let pin = |workers| {
+            Order::Pin(PinArgs {
+                workers,
+                hold: hold(),
+            })
+            .body(4)
+        };
+        assert_eq!(pin(None)["pin"], 4);
+        assert_eq!(pin(Some(2))["pin"], 2);
+        let bounds = |min, max, reset| {
+            let args = BoundsArgs {
+                pool: "echo".into(),
+                min,
+                max,
+                reset,
+                duration: None,
+                reason: None,
+            };
+            Order::Bounds(args).body(0)
+        };
+        assert_eq!(
+            bounds(Some(2), None, false),
+            json!({"min": 2, "for": null, "reason": null})
+        );
+        let reset = bounds(None, None, true);
+        assert_eq!(
+            reset,
+            json!({"min": null, "max": null, "for": null, "reason": null})
+        );
+    }
+}
