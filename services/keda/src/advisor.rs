@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use tidepool_core::status::SharedFleetView;
+use tidepool_core::status::PoolStatus;
 use tidepool_core::{PoolName, Timestamp};
 
 use crate::advice::{self, Advice, NoAdvice};
@@ -16,23 +16,22 @@ const POOLS_SHOWN: usize = 20;
 /// Tells the time by which decisions are dated.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
+/// Shows every pool that was decided about, as of now. Quick: it is asked several times a second.
+pub type Statuses = Arc<dyn Fn() -> Vec<PoolStatus> + Send + Sync>;
+
 /// Knows how many workers each pool should have, or that it does not know. Cheap to clone.
 #[derive(Clone)]
 pub struct Advisor {
-    fleet: SharedFleetView,
+    statuses: Statuses,
     pools: Arc<BTreeSet<PoolName>>,
     now: Clock,
 }
 
 impl Advisor {
-    /// An advisor on the configured `pools`, which may be more than the fleet shows yet.
-    pub fn new(
-        fleet: SharedFleetView,
-        pools: impl IntoIterator<Item = PoolName>,
-        now: Clock,
-    ) -> Self {
+    /// An advisor on the configured `pools`, which may be more than were decided about yet.
+    pub fn new(statuses: Statuses, pools: impl IntoIterator<Item = PoolName>, now: Clock) -> Self {
         Self {
-            fleet,
+            statuses,
             pools: Arc::new(pools.into_iter().collect()),
             now,
         }
@@ -44,7 +43,7 @@ impl Advisor {
     /// When there is no such pool, or no number that is not made up.
     pub fn advise(&self, pool: &str) -> Result<Advice, NoAdvice> {
         let pool = self.known(pool)?;
-        let mut pools = self.fleet.pools().into_iter();
+        let mut pools = (self.statuses)().into_iter();
         let status = pools.find(|status| status.pool == *pool);
         let status = status.ok_or_else(|| NoAdvice::Undecided(pool.clone()))?;
         advice::advise(&status, (self.now)())
@@ -54,7 +53,7 @@ impl Advisor {
     #[cfg(feature = "grpc")]
     pub(crate) fn advise_all(&self) -> Vec<Advice> {
         let now = (self.now)();
-        let pools = self.fleet.pools().into_iter();
+        let pools = (self.statuses)().into_iter();
         pools
             .filter_map(|status| advice::advise(&status, now).ok())
             .collect()

@@ -2,8 +2,8 @@
 //! number of workers that each pool should have, as a document and as KEDA's external scaler.
 //!
 //! ```text
-//! FleetView -> Advisor -> GET /v1/pools/{pool}/keda      (console)
-//!                      -> externalscaler.ExternalScaler  (gRPC, feature `grpc`)
+//! PoolStatus -> Advisor -> GET /v1/pools/{pool}/keda      (console)
+//!                       -> externalscaler.ExternalScaler  (gRPC, feature `grpc`)
 //! ```
 //!
 //! Both tell the same number under the same rule: what is not known is an error, never a zero.
@@ -25,6 +25,6 @@ mod server;
 mod token;
 
 pub use advice::{Advice, NoAdvice, RETRY_AFTER_S, SILENT_AFTER, STALE_AFTER};
-pub use advisor::{Advisor, Clock};
+pub use advisor::{Advisor, Clock, Statuses};
 #[cfg(feature = "grpc")]
 pub use server::{Config, Server, StartError};

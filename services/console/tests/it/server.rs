@@ -11,6 +11,7 @@ use prometheus::Registry;
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::Value;
 use tidepool_console::{Console, Identity, OperatorToken, Setup};
+use tidepool_core::status::FleetView;
 use tidepool_core::{PoolName, Timestamp};
 use tidepool_feed::{Feed, FeedConfig};
 use tidepool_keda::Advisor;
@@ -45,6 +46,7 @@ impl TestServer {
         let config = adjust(FeedConfig::new("/tidepool/test"));
         let feed = Feed::start(Arc::new(store), config).await.unwrap();
         let fleet = Arc::new(FakeFleet::default());
+        let shown = Arc::clone(&fleet);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let (drain, draining) = watch::channel(false);
@@ -59,7 +61,7 @@ impl TestServer {
             },
             fleet: fleet.clone(),
             advisor: Advisor::new(
-                fleet.clone(),
+                Arc::new(move || shown.pools()),
                 ["echo", "grammar", "memory"].map(|name| PoolName::new(name).unwrap()),
                 Arc::new(|| Timestamp(1_700_000_000_000)),
             ),

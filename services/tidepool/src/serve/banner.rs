@@ -10,6 +10,7 @@ use crate::version::VERSION;
 pub(super) struct Facts {
     pub(super) api: String,
     pub(super) operator: String,
+    pub(super) keda: Option<String>,
     pub(super) data: String,
     pub(super) pools: Vec<String>,
     pub(super) otlp: Option<String>,
@@ -21,7 +22,7 @@ pub(super) fn print(facts: &Facts, output: Output) -> anyhow::Result<()> {
     let mut printer = terminal::stdout(output);
     if output != Output::Text {
         let document = json!({
-            "version": VERSION, "api": facts.api, "operator": facts.operator,
+            "version": VERSION, "api": facts.api, "operator": facts.operator, "keda": facts.keda,
             "data": facts.data, "pools": facts.pools, "otlp": facts.otlp,
         });
         return Ok(printer.json(&document)?);
@@ -33,6 +34,9 @@ pub(super) fn print(facts: &Facts, output: Output) -> anyhow::Result<()> {
         "  Console   {0}   metrics at {0}/metrics",
         facts.operator
     ))?;
+    if let Some(keda) = &facts.keda {
+        printer.line(&format!("  KEDA      {keda}   external scaler (gRPC)"))?;
+    }
     printer.line(&format!("  Pools     {}", facts.pools.join(", ")))?;
     printer.line(&format!("  Data      {}", facts.data))?;
     for line in off(facts) {
@@ -61,6 +65,7 @@ mod tests {
         let facts = |otlp: Option<&str>, has_tokens| Facts {
             api: String::new(),
             operator: String::new(),
+            keda: None,
             data: String::new(),
             pools: Vec::new(),
             otlp: otlp.map(str::to_owned),

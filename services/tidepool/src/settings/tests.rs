@@ -216,6 +216,13 @@ fn every_rule_is_checked() {
         ("http.api_addr = 'nowhere'", "http.api_addr = \"nowhere\""),
         ("http.operator_addr = '127.0.0.1:99999'", "must be IP:PORT"),
         ("node.addr = ''", "must be IP:PORT"),
+        ("keda.addr = ''", "must not be empty"),
+        ("keda.addr = '8703'", "must be IP:PORT"),
+        ("keda.addr = '0.0.0.0:8703'", "set http.operator_token_file"),
+        (
+            "keda.addr = '127.0.0.1:8701'",
+            "is taken by http.operator_addr",
+        ),
         (
             "http.operator_addr = '127.0.0.1:8700'",
             "is taken by http.api_addr",
@@ -289,6 +296,8 @@ fn a_good_value_is_not_refused() {
     for toml in [
         "http = { api_addr = '0.0.0.0:8700', api_token = 't' }",
         "http.api_addr = '[::1]:0'",
+        "keda.addr = '127.0.0.1:0'",
+        "keda.addr = '0.0.0.0:8703'\nhttp.operator_token = 't'",
         "http.api_addr = '[::ffff:127.0.0.1]:8700'",
         "http.api_addr = 'localhost:9000'",
         "http = { api_addr = '127.0.0.1:0', operator_addr = '127.0.0.1:0' }",

@@ -81,6 +81,7 @@ impl Start {
             child,
             api: url("api"),
             operator: url("operator"),
+            keda: banner["keda"].as_str().map(str::to_owned),
             folder: self.folder,
             log,
             tokens: self.tokens,
@@ -113,6 +114,8 @@ pub(crate) struct Tidepool {
     child: Child,
     pub(crate) api: String,
     pub(crate) operator: String,
+    /// Where KEDA calls, if it may.
+    pub(crate) keda: Option<String>,
     pub(crate) client: Client,
     folder: PathBuf,
     log: PathBuf,
