@@ -163,7 +163,7 @@ impl Desk {
         let Some(configured) = self.pools.get(pool) else {
             return;
         };
-        let until = new.until().map(Timestamp::rfc3339);
+        let until = changed_until(old, new).map(Timestamp::rfc3339);
         let data = json!({
             "pool": pool,
             "old": summary(*configured, old),
@@ -180,6 +180,14 @@ impl Desk {
 fn summary(configured: Configured, standing: &Standing) -> Value {
     let Configured { min, max } = rules::bounds(configured, standing);
     json!({"min": min, "max": max, "paused": standing.is_paused(), "pin": standing.pinned()})
+}
+
+/// When what a change set will end.
+fn changed_until(old: &Standing, new: &Standing) -> Option<Timestamp> {
+    let hold = new.hold.as_ref().filter(|_| new.hold != old.hold);
+    let bounds = new.bounds.as_ref().filter(|_| new.bounds != old.bounds);
+    let bounds = bounds.and_then(|bounds| bounds.until);
+    hold.map(|hold| hold.until).into_iter().chain(bounds).min()
 }
 
 fn sentence(

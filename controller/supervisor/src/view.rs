@@ -195,19 +195,22 @@ fn counterfactual(other: Counterfactual) -> CounterfactualStatus {
 
 /// What an operator holds, until when, and why.
 fn order_sentence(standing: &Standing) -> Option<String> {
-    let until = standing.until().map_or_else(
-        || "until it is taken back".to_owned(),
-        |until| format!("until {until}"),
-    );
-    let what = match (&standing.hold, &standing.bounds) {
-        (Some(hold), _) => match hold.pin {
-            Some(pin) => format!("An operator ({}) pinned it to {pin}", hold.by),
-            None => format!("An operator ({}) paused it", hold.by),
-        },
-        (None, Some(bounds)) => format!("An operator ({}) set its bounds", bounds.by),
+    let (what, by, until) = match (&standing.hold, &standing.bounds) {
+        (Some(hold), _) => {
+            let what = hold.pin.map_or_else(
+                || "paused it".to_owned(),
+                |pin| format!("pinned it to {pin}"),
+            );
+            (what, &hold.by, Some(hold.until))
+        }
+        (None, Some(bounds)) => ("set its bounds".to_owned(), &bounds.by, bounds.until),
         (None, None) => return None,
     };
+    let until = until.map_or_else(
+        || "until they are taken back".to_owned(),
+        |until| format!("until {until}"),
+    );
     let why = standing.reason();
     let why = why.map_or_else(String::new, |reason| format!(": {reason}"));
-    Some(format!("{what} {until}{why}"))
+    Some(format!("{by} {what} {until}{why}"))
 }

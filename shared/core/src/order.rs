@@ -106,15 +106,13 @@ impl Standing {
         hold.into_iter().chain(bounds).min()
     }
 
-    /// Why, by the newest order that says.
+    /// Why: of the hold, or else of the bounds.
     #[must_use]
     pub fn reason(&self) -> Option<&str> {
-        let hold = self.hold.as_ref().map(|hold| (hold.since, &hold.reason));
-        let bounds = self.bounds.as_ref().map(|set| (set.since, &set.reason));
-        let told = hold.into_iter().chain(bounds);
-        let told = told.filter_map(|(since, reason)| Some((since, reason.as_deref()?)));
-        told.max_by_key(|(since, _)| *since)
-            .map(|(_, reason)| reason)
+        match (&self.hold, &self.bounds) {
+            (Some(hold), _) => hold.reason.as_deref(),
+            (None, bounds) => bounds.as_ref()?.reason.as_deref(),
+        }
     }
 }
 
@@ -180,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_end_and_the_newest_reason_are_told() {
+    fn the_first_end_and_the_reason_of_the_hold_are_told() {
         let hold = HoldOrder {
             pin: None,
             until: Timestamp(90),
@@ -201,6 +199,11 @@ mod tests {
         };
         assert_eq!(later.until(), Some(Timestamp(90)));
         assert_eq!(later.reason(), Some("deploy"));
+        let bounds_only = Standing {
+            hold: None,
+            bounds: Some(bounds(3, Some("sale"), None)),
+        };
+        assert_eq!(bounds_only.reason(), Some("sale"));
     }
 
     #[test]
