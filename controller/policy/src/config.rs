@@ -280,11 +280,11 @@ impl Default for TidepoolConfig {
     fn default() -> Self {
         Self {
             margin: None,
-            late_share_max: 0.001,
+            late_share_max: 0.0007,
             late_share_room: 0.5,
-            sane_cost: 2.0,
-            late_price: 5.0,
-            ladder_memory_s: 259_200.0,
+            sane_cost: 1.4,
+            late_price: 2.0,
+            ladder_memory_s: 1_080_000.0,
             free_slot_factor: 6.0,
             burst_deviations: 4.0,
             reversal_price_s: 20.0,

@@ -1,8 +1,7 @@
 //! How many requests will come when a worker that is launched now is ready.
 //!
 //! Fourteen experts watch the arrivals: moving averages over 2 to 64 seconds, each once as it is and
-//! once with its trend, and the two slowest once more with the growth that the learned hourly
-//! pattern expects. Every forecast is kept until its time has come and then scored by pinball
+//! once with its trend, and two that follow the learned hourly pattern. Every forecast is kept until its time has come and then scored by pinball
 //! loss at the 90th percentile, so that the expert which was least often too low speaks for the
 //! pool. How far it fell short gives the margin.
 
@@ -172,6 +171,15 @@ pub(crate) struct Outlook {
     pub(crate) learned: bool,
 }
 
+/// What the learned hourly pattern expects.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Learned {
+    /// The rate one start-up time ahead over that of now, at least one.
+    pub(crate) growth: f64,
+    /// The median of the rate then.
+    pub(crate) median_rate: f64,
+}
+
 /// The scale on which arrivals are compared.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scale {
@@ -194,24 +202,25 @@ impl Demand {
         (self.newest_rate, self.newest_s) = (rate, window_s);
     }
 
-    /// What is expected `horizon_s` ahead; nothing before the first observation. `growth` is what the
-    /// learned pattern expects of that time over now; one where there is none.
+    /// What is expected `horizon_s` ahead; nothing before the first observation. `learned` is
+    /// what the learned pattern expects of that time, if there is one to believe.
     pub(crate) fn outlook(
         &self,
         horizon_s: f64,
-        growth: f64,
+        learned: Option<Learned>,
         burst_deviations: f64,
     ) -> Option<Outlook> {
         let recent = self.actual.get()?;
         let speaker = self.speaker.min(EXPERTS - 1);
-        let forecasts = self.forecasts(horizon_s, growth);
+        let forecasts = self.forecasts(horizon_s, learned);
         let chosen = forecasts.get(speaker).copied().unwrap_or(recent);
         let floor = self.burst_floor(horizon_s, burst_deviations);
         let sudden = self.sudden_floor(horizon_s, burst_deviations);
         let rise = self.rise(horizon_s, burst_deviations);
         let risen = rise.map_or(0.0, |rise| rise.base + self.persistence.share() * rise.gain);
         // Twice the last eight seconds: a slow expert must not keep a pool up after the load left.
-        let ceiling = 2.0 * self.level(2) * growth.max(1.0);
+        let growth = learned.map_or(1.0, |learned| learned.growth);
+        let ceiling = 2.0 * self.level(2) * growth;
         Some(Outlook {
             rate: chosen.max(floor).min(ceiling).max(sudden).max(risen),
             sigma: self
@@ -227,7 +236,13 @@ impl Demand {
     /// Scores the forecasts whose time has come and makes new ones. Called after [`outlook`]
     /// (Self::outlook), so that one more arrival can never lower this tick's forecast by changing
     /// who speaks.
-    pub(crate) fn score(&mut self, now_ms: u64, horizon_s: f64, growth: f64, scale: Scale) {
+    pub(crate) fn score(
+        &mut self,
+        now_ms: u64,
+        horizon_s: f64,
+        learned: Option<Learned>,
+        scale: Scale,
+    ) {
         while self.pending.front().is_some_and(|p| p.due_ms <= now_ms) {
             if let Some(due) = self.pending.pop_front() {
                 self.score_one(&due, now_ms, horizon_s, scale);
@@ -241,7 +256,7 @@ impl Demand {
             self.pending.push_back(Pending {
                 due_ms: now_ms.saturating_add(crate::clock::millis(horizon_s)),
                 #[expect(clippy::cast_possible_truncation, reason = "seven digits are plenty")]
-                rates: self.forecasts(horizon_s, growth).map(|rate| rate as f32),
+                rates: self.forecasts(horizon_s, learned).map(|rate| rate as f32),
                 rise: self.rise(horizon_s, RISE_DEVIATIONS),
             });
         }
@@ -301,12 +316,15 @@ impl Demand {
         }
     }
 
-    fn forecasts(&self, horizon_s: f64, growth: f64) -> [f64; EXPERTS] {
+    fn forecasts(&self, horizon_s: f64, learned: Option<Learned>) -> [f64; EXPERTS] {
         let mut rates = [0.0; EXPERTS];
         let mut tau_s = SLOWEST_S;
-        let (own, learned) = rates.split_at_mut(2 * LEVELS);
-        for (rate, level) in learned.iter_mut().zip(self.levels.iter().rev()) {
-            *rate = level.once.value() * growth;
+        let (own, followers) = rates.split_at_mut(2 * LEVELS);
+        if let [grown, median] = followers {
+            let slow = self.level(LEVELS - 2);
+            // Without a pattern they are as good as their level, and nothing to switch to.
+            *grown = learned.map_or(slow, |learned| slow * learned.growth);
+            *median = learned.map_or(slow, |learned| learned.median_rate);
         }
         let pairs = own.chunks_exact_mut(2).rev();
         for (level, pair) in self.levels.iter().rev().zip(pairs) {
@@ -388,7 +406,7 @@ mod tests {
         let mut demand = Demand::default();
         for (second, rate) in rates.into_iter().enumerate() {
             demand.observe(1.0, rate);
-            demand.score(1_000 * second as u64, horizon_s, 1.0, SCALE);
+            demand.score(1_000 * second as u64, horizon_s, None, SCALE);
         }
         demand
     }
@@ -398,7 +416,7 @@ mod tests {
         let mut demand = Demand::default();
         (0..60).for_each(|_| demand.observe(1.0, 20.0));
         demand.observe(1.0, 700.0);
-        let rate = |horizon_s| demand.outlook(horizon_s, 1.0, 4.0).map_or(0.0, |o| o.rate);
+        let rate = |horizon_s| demand.outlook(horizon_s, None, 4.0).map_or(0.0, |o| o.rate);
         assert!(rate(1.1) > 590.0, "{}", rate(1.1));
         // Where it is slow, a rise must be seen for some seconds, and half of it is believed to go on.
         assert!(rate(30.0) < 1_400.0, "{}", rate(30.0));
@@ -410,18 +428,18 @@ mod tests {
     }
 
     fn rate_after(demand: &Demand) -> f64 {
-        demand.outlook(1.1, 1.0, 4.0).map_or(0.0, |o| o.rate)
+        demand.outlook(1.1, None, 4.0).map_or(0.0, |o| o.rate)
     }
 
     #[test]
     fn nothing_is_expected_before_anything_was_seen() {
-        assert_eq!(Demand::default().outlook(2.0, 1.0, 4.0), None);
+        assert_eq!(Demand::default().outlook(2.0, None, 4.0), None);
     }
 
     #[test]
     fn a_steady_rate_is_forecast_with_a_small_error() {
         let outlook = fed((0..600).map(|_| 100.0), 12.0)
-            .outlook(12.0, 1.0, 4.0)
+            .outlook(12.0, None, 4.0)
             .unwrap();
         assert!((outlook.rate - 100.0).abs() < 0.1, "{outlook:?}");
         assert!(outlook.sigma <= SIGMA_AT_FIRST, "{outlook:?}");
@@ -431,7 +449,7 @@ mod tests {
     fn a_ramp_makes_an_expert_with_trend_speak() {
         let demand = fed((0..1_800).map(|s| 100.0 + f64::from(s)), 60.0);
         assert_eq!(demand.speaker % 2, 1, "{}", demand.speaker);
-        let outlook = demand.outlook(60.0, 1.0, 4.0).unwrap();
+        let outlook = demand.outlook(60.0, None, 4.0).unwrap();
         assert!(outlook.rate > 1_900.0, "{outlook:?}");
     }
 
@@ -446,14 +464,14 @@ mod tests {
         let mut burst = fed(noise().chain([400.0; 4]), 2.0);
         // Also when the slowest expert speaks.
         burst.speaker = EXPERTS - 2;
-        let outlook = burst.outlook(2.0, 1.0, 4.0).unwrap();
+        let outlook = burst.outlook(2.0, None, 4.0).unwrap();
         assert!(outlook.rate > 200.0, "{outlook:?}");
     }
 
     #[test]
     fn what_has_left_is_forgotten_within_half_a_minute() {
         let outlook = fed(noise().chain([0.0; 30]), 2.0)
-            .outlook(2.0, 1.0, 4.0)
+            .outlook(2.0, None, 4.0)
             .unwrap();
         assert!(outlook.rate < 10.0, "{outlook:?}");
     }

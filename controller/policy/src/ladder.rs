@@ -28,6 +28,8 @@ pub struct Margin {
     pub log_max: f64,
     /// Least logarithm of the margin, whatever the error was.
     pub log_min: f64,
+    /// Whether to be ready for the floor of the learned hourly pattern as well.
+    pub learned: bool,
 }
 
 const fn margin(deviations: f64, log_max: f64, log_min: f64) -> Margin {
@@ -35,11 +37,19 @@ const fn margin(deviations: f64, log_max: f64, log_min: f64) -> Margin {
         deviations,
         log_max,
         log_min,
+        learned: false,
     }
 }
 
-/// The ladder, from bold to careful.
-const RUNGS: usize = 10;
+const fn learned(deviations: f64, log_max: f64, log_min: f64) -> Margin {
+    Margin {
+        learned: true,
+        ..margin(deviations, log_max, log_min)
+    }
+}
+
+/// The margins that compete: from bold to careful, without the learned pattern and with it.
+const RUNGS: usize = 16;
 pub(crate) const LADDER: [Margin; RUNGS] = [
     margin(0.0, 0.0, 0.0),
     margin(0.5, 0.25, 0.0),
@@ -51,11 +61,19 @@ pub(crate) const LADDER: [Margin; RUNGS] = [
     margin(5.5, 1.1, 0.02),
     margin(7.5, 1.3, 0.05),
     margin(10.0, 1.6, 0.12),
+    learned(0.0, 0.0, 0.0),
+    learned(0.5, 0.25, 0.0),
+    learned(1.0, 0.35, 0.0),
+    learned(2.0, 0.7, 0.0),
+    learned(3.0, 0.7, 0.0),
+    learned(5.5, 1.1, 0.02),
 ];
-/// Where a pool stands that nothing is known of: the pilot's setting.
-const FIRST: usize = 5;
+/// Where a pool stands that nothing is known of: the pilot's setting, with the pattern.
+const FIRST: usize = 14;
 /// Seconds to watch before a margin bolder than the first is believed.
 const WATCHED_S_MIN: f64 = 21_600.0;
+/// Seconds in which averages that start from nothing have settled.
+const WARM_S: f64 = 64.0;
 /// Launches that are told apart; more are merged.
 const LAUNCHES: f64 = 16.0;
 
@@ -116,6 +134,14 @@ pub(crate) struct Step<'a> {
     pub(crate) arrivals: f64,
     pub(crate) live_have: u32,
     pub(crate) quiet_s_min: f64,
+    /// Whether the fleets have had time to become what they would have been.
+    pub(crate) warm: bool,
+}
+
+impl Step<'_> {
+    fn keep(&self) -> f64 {
+        1.0 - self.dt_s / self.config.ladder_memory_s.max(self.dt_s)
+    }
 }
 
 /// What became of a margin's shadow fleet lately.
@@ -149,7 +175,9 @@ impl Ladder {
     }
 
     /// Lets every rung live through a step, and moves the live pool if another rung does better.
-    pub(crate) fn step(&mut self, step: &Step<'_>) {
+    pub(crate) fn step(&mut self, mut step: Step<'_>) {
+        step.warm = self.watched_s > 4.0 * (step.terms.startup_s + WARM_S);
+        let step = &step;
         if self.shadows.len() != RUNGS {
             // Also heals a state of another version, which had another ladder.
             self.shadows = vec![Shadow::adopt(step.live_have); RUNGS];
@@ -162,27 +190,35 @@ impl Ladder {
     }
 
     fn choose(&mut self, config: &TidepoolConfig) {
-        let budget = config.late_share_max;
-        let Some(cheapest) = self.shadows.first().map(|shadow| shadow.cost) else {
-            return;
-        };
-        let sane = |shadow: &Shadow| shadow.cost <= config.sane_cost * cheapest;
-        let passes = |i: usize, share: f64| {
-            let shadow = self.shadows.get(i);
-            shadow.is_some_and(|shadow| sane(shadow) && shadow.late_share() <= share * budget)
-        };
-        let lowest = (0..RUNGS).find(|i| passes(*i, 1.0));
-        // Down only with room to spare, or the next incident would bring it back up.
-        let roomy = (0..self.rung).find(|i| passes(*i, config.late_share_room));
-        let chosen = match (lowest, roomy) {
-            (None, _) => self.knee(config),
-            (_, Some(roomy)) => roomy,
-            (Some(_), None) if passes(self.rung, 1.0) => self.rung,
-            (Some(lowest), None) => lowest,
-        };
+        let costs = || self.shadows.iter().map(|shadow| shadow.cost);
+        let cheapest = costs().fold(f64::INFINITY, f64::min);
         // A quiet hour proves nothing: until much was seen, no margin is bolder than the first.
-        let bold = self.watched_s >= WATCHED_S_MIN;
-        self.rung = if bold { chosen } else { chosen.max(FIRST) };
+        let least = if self.watched_s < WATCHED_S_MIN {
+            self.shadows.get(FIRST).map_or(0.0, |shadow| shadow.cost)
+        } else {
+            0.0
+        };
+        let passes = |i: usize, share: f64| {
+            self.shadows.get(i).is_some_and(|shadow| {
+                (least..=config.sane_cost * cheapest).contains(&shadow.cost)
+                    && shadow.late_share() <= share * config.late_share_max
+            })
+        };
+        let cheaper = |a: &usize, b: &usize| {
+            let cost = |i: usize| self.shadows.get(i).map_or(0.0, |shadow| shadow.cost);
+            cost(*a).total_cmp(&cost(*b))
+        };
+        let best = |share: f64| (0..RUNGS).filter(|i| passes(*i, share)).min_by(cheaper);
+        let cheaper_than_now = |i: &usize| cheaper(i, &self.rung).is_lt();
+        self.rung = match best(1.0) {
+            None if least > 0.0 => FIRST,
+            None => self.knee(config),
+            // Bolder only with room to spare, or the next incident would bring it back.
+            Some(_) if passes(self.rung, 1.0) => best(config.late_share_room)
+                .filter(cheaper_than_now)
+                .unwrap_or(self.rung),
+            Some(lowest) => lowest,
+        };
     }
 
     fn knee(&self, config: &TidepoolConfig) -> usize {
@@ -220,8 +256,7 @@ impl Shadow {
         self.open(step.now_ms);
         self.serve(step);
         let have = self.ready + self.starting();
-        let keep = 1.0 - step.dt_s / step.config.ladder_memory_s.max(step.dt_s);
-        self.cost = self.cost * keep + f64::from(have) * step.dt_s;
+        self.cost = self.cost * step.keep() + f64::from(have) * step.dt_s;
         let seen = step.terms.of_fleet(self.ready, have - self.ready);
         let need = seen
             .slots_need(margin)
@@ -263,9 +298,9 @@ impl Shadow {
         } else {
             (high - allowed) / (high - low)
         };
-        let keep = 1.0 - step.dt_s / step.config.ladder_memory_s.max(step.dt_s);
+        let keep = step.keep();
         self.work = self.work * keep + work;
-        self.late = self.late * keep + late * work;
+        self.late = self.late * keep + if step.warm { late * work } else { 0.0 };
     }
 
     fn grow(&mut self, step: &Step<'_>, have: u32, wanted: u32) {

@@ -2,7 +2,7 @@
 
 use crate::config::{Policy, TidepoolConfig};
 use crate::decision::{Direction, Needs};
-use crate::demand::{Outlook, Scale};
+use crate::demand::{Learned, Outlook, Scale};
 use crate::ewma::clean;
 use crate::ladder::{Margin, Step};
 use crate::memory::Memory;
@@ -56,6 +56,8 @@ pub(crate) struct Terms<'a> {
     pub(crate) service_s: f64,
     pub(crate) wait_objective_s: f64,
     outlook: Outlook,
+    /// Rate that the learned pattern wants the pool to be ready for.
+    floor_rate: f64,
 }
 
 impl Terms<'_> {
@@ -103,7 +105,21 @@ impl Terms<'_> {
         // The offset lets a small pool see its chance of growing; a pool that is as good as idle
         // has none to be ready for.
         let extra = ((load + 2.0 * self.slots()) * growth).min(load);
-        (load + extra + self.free_slots(load)) / self.slots()
+        let need = (load + extra + self.free_slots(load)) / self.slots();
+        if margin.learned {
+            need.max(self.floor_need())
+        } else {
+            need
+        }
+    }
+
+    /// Workers for what the learned pattern wants the pool to be ready for.
+    fn floor_need(&self) -> f64 {
+        if self.floor_rate > 0.0 {
+            self.workers_for(self.floor_rate)
+        } else {
+            0.0
+        }
     }
 
     /// The backlog that will be left when a worker launched now is ready, over its drain time. A
@@ -155,10 +171,10 @@ pub(crate) fn assess(
     observation: &Observation,
 ) -> Assessment {
     let horizon_s = 1.1 * startup_s(policy, observation) + 1.0;
-    let growth = growth(observation);
+    let learned = learned(observation);
     let outlook = memory
         .demand
-        .outlook(horizon_s, growth, config.burst_deviations);
+        .outlook(horizon_s, learned, config.burst_deviations);
     let terms = terms(policy, config, memory, observation, outlook);
     let infeasible = policy.bounds.wait_objective_s.is_none()
         && memory.service.p95_s().unwrap_or(0.0) > policy.bounds.slo_s();
@@ -167,30 +183,26 @@ pub(crate) fn assess(
     }
     let mut needs = work_needs(&terms, memory, observation, infeasible);
     if outlook.is_none() {
-        needs.slots = None;
+        needs.slots = observation.forecast.map(|_| terms.floor_need());
     }
-    let floor = observation
-        .forecast
-        .map(|f| terms.workers_for(f.floor_rate));
-    let raised = floor.is_some_and(|floor| needs.slots.is_none_or(|slots| floor > slots));
-    if raised {
-        needs.slots = floor;
-    }
-    let learned = raised || outlook.is_some_and(|outlook| outlook.learned && growth > 1.0);
+    let floor = terms.floor_need();
+    let raised = floor > 0.0 && needs.slots.is_some_and(|need| need <= floor);
+    let follows = outlook.is_some_and(|o| o.learned && o.rate > o.recent);
+    let by_pattern = raised || (follows && learned.is_some());
     let partial = resource_needs(&mut needs, memory, observation, terms.workers.have());
     let needs = needs.sound();
     memory.held = needs;
     let offset = 2.0 * terms.slots() / terms.service_s;
     memory
         .demand
-        .score(memory.clock.now_ms(), horizon_s, growth, Scale { offset });
+        .score(memory.clock.now_ms(), horizon_s, learned, Scale { offset });
     Assessment {
         needs,
         outlook,
         startup_s: terms.startup_s,
         horizon_s,
         service_s: memory.service.mean_s(),
-        learned,
+        learned: by_pattern,
         median_need: observation
             .forecast
             .map(|f| terms.workers_for(f.median_rate)),
@@ -226,6 +238,7 @@ fn terms<'a>(
             .wait_objective_s
             .unwrap_or_else(|| (slo_s - service_p95_s).max(WAIT_SHARE_MIN * slo_s)),
         outlook: outlook.unwrap_or_default(),
+        floor_rate: clean(observation.forecast.map_or(0.0, |f| f.floor_rate)),
     }
 }
 
@@ -234,7 +247,7 @@ fn climb(policy: &Policy, memory: &mut Memory, observation: &Observation, terms:
     let (None, Some(work)) = (terms.config.margin, &observation.work) else {
         return;
     };
-    memory.ladder.step(&Step {
+    memory.ladder.step(Step {
         config: terms.config,
         bounds: &policy.bounds,
         terms,
@@ -243,17 +256,18 @@ fn climb(policy: &Policy, memory: &mut Memory, observation: &Observation, terms:
         arrivals: clean(work.arrivals),
         live_have: terms.workers.have(),
         quiet_s_min: terms.startup_s.max(QUIET_S_MIN),
+        warm: false,
     });
 }
 
-/// What the learned pattern expects one start-up time ahead over now. It never asks for less.
-fn growth(observation: &Observation) -> f64 {
-    let growth = observation.forecast.map_or(1.0, |forecast| forecast.growth);
-    if growth.is_finite() {
-        growth.clamp(1.0, GROWTH_MAX)
-    } else {
-        1.0
-    }
+/// What the learned pattern expects one start-up time ahead. Its growth never asks for less.
+fn learned(observation: &Observation) -> Option<Learned> {
+    let forecast = observation.forecast?;
+    let sound = forecast.growth.is_finite() && forecast.median_rate.is_finite();
+    sound.then(|| Learned {
+        growth: forecast.growth.clamp(1.0, GROWTH_MAX),
+        median_rate: forecast.median_rate.max(0.0),
+    })
 }
 
 /// The measured start-up time, or the assumed one, in seconds.

@@ -218,6 +218,7 @@ impl Plan {
         let model = model.sized_for(load.peak());
         let mut policy = self.policy.clone();
         (policy.bounds.min, policy.bounds.max) = (model.workers_min, model.workers_max);
+        policy.bounds.wait_objective_s = Some(model.late_after_s);
         let mut scaler = LiveScaler::of(policy);
         // A zone was checked when the plan was made.
         if let Some(Ok(pattern)) = self.profile.clone().map(Pattern::new) {

@@ -109,10 +109,11 @@ impl Case {
     ) -> Result<Box<dyn Autoscaler>, NoContender> {
         let (workers_min, workers_max) = (self.model.workers_min, self.model.workers_max);
         if let Some(rule) = Rule::named(name) {
-            let policy = Policy {
+            let mut policy = Policy {
                 rule,
                 ..Policy::tidepool(workers_min, workers_max)
             };
+            policy.bounds.wait_objective_s = Some(self.model.late_after_s);
             return Ok(Box::new(self.live(policy)?));
         }
         let around = Surroundings {
