@@ -115,7 +115,7 @@ impl Persistence {
         let keep = 1.0 - share(dt_s, PERSISTENCE_S);
         self.expected_squared = self.expected_squared * keep + weight * expected * expected;
         self.expected_by_actual = self.expected_by_actual * keep + weight * expected * actual;
-        if !(self.expected_squared > 1e-6) {
+        if self.expected_squared.is_nan() || self.expected_squared <= 1e-6 {
             *self = Self::default();
         }
     }
