@@ -404,3 +404,46 @@ fn the_source_of_every_value_is_shown() {
         "{shown}"
     );
 }
+
+#[test]
+fn what_the_controller_learns_and_tries_is_checked() {
+    for (toml, told) in [
+        (
+            "controller.time_zone = 'Europe/Berln'",
+            "no time zone is called",
+        ),
+        ("controller.history_h = 0", "from 1 to 168"),
+        ("controller.decision_log_bytes = -1", "from 0 to"),
+        (
+            "pools.echo.shadow = ['treshold']",
+            "the nearest is `threshold`",
+        ),
+        (
+            "pools.echo.shadow = ['threshold', 'threshold']",
+            "is listed twice",
+        ),
+        (
+            "pools.echo.shadow = ['a', 'b', 'c', 'd', 'e']",
+            "there are 5; 4 are the most",
+        ),
+    ] {
+        let faults = Setup::new(toml).faults();
+        assert!(
+            faults.iter().any(|fault| fault.to_string().contains(told)),
+            "{toml}: {faults:?}"
+        );
+    }
+    let settings = Setup::new(
+        "controller.time_zone = 'Asia/Tokyo'\nstore.path = 'x'\npools.echo.shadow = ['threshold']",
+    )
+    .settings();
+    assert_eq!(settings.controller.time_zone, "Asia/Tokyo");
+    assert!(
+        settings
+            .controller
+            .decision_log
+            .dir
+            .ends_with("x/decisions")
+    );
+    assert_eq!(pool(&settings, "echo").shadows[0].name(), "threshold");
+}

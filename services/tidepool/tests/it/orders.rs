@@ -31,7 +31,7 @@ async fn event(process: &Tidepool, is_it: impl Fn(&Value) -> bool) -> Value {
 async fn ordered(process: &Tidepool, args: &[&str]) -> String {
     let output = process.cli(args).await;
     assert!(output.status.success(), "{args:?} {output:?}");
-    String::from_utf8(output.stdout).unwrap()
+    String::from_utf8(output.stdout).expect("UTF-8")
 }
 
 #[tokio::test]
@@ -101,7 +101,7 @@ async fn a_pause_ends_by_itself_and_bounds_can_be_moved() {
 }
 
 fn kept<T>(folder: &Path, look: impl FnOnce(&EmbeddedStore) -> T) -> T {
-    let store = EmbeddedStore::open(folder.join("data")).unwrap();
+    let store = EmbeddedStore::open(folder.join("data")).expect("the store of a stopped process");
     let seen = look(&store);
     store.close();
     seen
