@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tonic::Code;
 
@@ -55,15 +55,18 @@ async fn those_who_connect_and_say_nothing_make_room() {
     let (fleet, server) = serve(None);
     fleet.show(4, Some(0.1));
     let mut silent = Vec::new();
-    for _ in 0..CONNECTIONS_MAX {
-        silent.push(TcpStream::connect(server.addr()).await.unwrap());
+    for n in 0..CONNECTIONS_MAX {
+        let mut stream = TcpStream::connect(server.addr()).await.unwrap();
+        // Half of them begin to speak and leave it at that.
+        stream.write_all(&b"PRI * HTTP"[..n % 2 * 10]).await.unwrap();
+        silent.push(stream);
     }
     let addr = server.addr();
     let call = async { Client::connect(addr).await.values("echo").await };
     let values = tokio::time::timeout(PATIENCE, call).await;
     assert_eq!(values.expect("an answer").unwrap()[0].whole, 4);
     let mut bytes = Vec::new();
-    let ended = tokio::time::timeout(PATIENCE, silent[0].read_to_end(&mut bytes)).await;
+    let ended = tokio::time::timeout(PATIENCE, silent[1].read_to_end(&mut bytes)).await;
     // Closed or reset; both are an end.
     let _ = ended.expect("the silent connection is ended");
 }

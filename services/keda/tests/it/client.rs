@@ -73,9 +73,9 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) async fn connect(addr: SocketAddr) -> Self {
-        let endpoint = Endpoint::from_shared(format!("http://{addr}")).unwrap();
+        let endpoint = Endpoint::from_shared(format!("http://{addr}")).expect("an address");
         Self {
-            channel: endpoint.connect().await.unwrap(),
+            channel: endpoint.connect().await.expect("a connection"),
             authorization: None,
         }
     }
@@ -88,7 +88,7 @@ impl Client {
     fn request<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
         if let Some(authorization) = &self.authorization {
-            let value = authorization.parse().unwrap();
+            let value = authorization.parse().expect("a header");
             request.metadata_mut().insert("authorization", value);
         }
         request
@@ -142,5 +142,5 @@ impl Client {
 
 fn path(method: &str) -> PathAndQuery {
     let path = format!("/externalscaler.ExternalScaler/{method}");
-    PathAndQuery::try_from(path).unwrap()
+    PathAndQuery::try_from(path).expect("a path")
 }

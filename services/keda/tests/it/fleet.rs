@@ -25,7 +25,7 @@ impl FakeFleet {
             "paused": false, "cooldown_until": null, "queued": 0, "busy_slots": 0, "slots": 8,
             "metrics_age_s": metrics_age_s,
         }))
-        .unwrap();
+        .expect("a status");
         status.decided = Some(Decided {
             at_ms: NOW.0,
             changed_at_ms: None,
@@ -40,15 +40,15 @@ impl FakeFleet {
 /// A listener on a free port in front of a fleet whose pools are `echo` and `grammar`.
 pub(crate) fn serve(token: Option<&str>) -> (Arc<FakeFleet>, Server) {
     let fleet = Arc::new(FakeFleet::default());
-    let pools = ["grammar", "echo"].map(|name| PoolName::new(name).unwrap());
+    let pools = ["grammar", "echo"].map(|name| PoolName::new(name).expect("a name"));
     let shown = Arc::clone(&fleet);
     let statuses = Arc::new(move || shown.0.lock().clone());
     let advisor = Advisor::new(statuses, pools, Arc::new(|| NOW));
     let config = Config {
-        addr: "127.0.0.1:0".parse().unwrap(),
+        addr: "127.0.0.1:0".parse().expect("an address"),
         token: token.map(str::to_owned),
     };
-    (fleet, Server::start(config, advisor).unwrap())
+    (fleet, Server::start(config, advisor).expect("a listener"))
 }
 
 /// The same with a connection to it.

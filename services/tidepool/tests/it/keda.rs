@@ -243,6 +243,11 @@ async fn a_decision_under_load_shows_within_two_seconds() {
     let folder = tempfile::tempdir().unwrap();
     let process = Arc::new(started(&folder).await);
     let scaler = Keda::of(&process).await;
+    eventually("the smallest size", SOON, async || {
+        let desired = scaler.desired(object(&[("pool", "echo")])).await;
+        (desired.ok()? == 1).then_some(())
+    })
+    .await;
     let enough = Arc::new(AtomicBool::new(false));
     let mut clients = burst(&process, &enough);
     let told = watch(&scaler).await;
