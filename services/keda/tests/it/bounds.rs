@@ -58,7 +58,10 @@ async fn those_who_connect_and_say_nothing_make_room() {
     for n in 0..CONNECTIONS_MAX {
         let mut stream = TcpStream::connect(server.addr()).await.unwrap();
         // Half of them begin to speak and leave it at that.
-        stream.write_all(&b"PRI * HTTP"[..n % 2 * 10]).await.unwrap();
+        stream
+            .write_all(&b"PRI * HTTP"[..n % 2 * 10])
+            .await
+            .unwrap();
         silent.push(stream);
     }
     let addr = server.addr();
