@@ -253,14 +253,11 @@ impl Rule {
 pub struct TidepoolConfig {
     /// The margin over the forecast to hold; `None` lets it choose itself among shadow fleets.
     pub margin: Option<Margin>,
-    /// Share of requests that may wait longer than the objective.
-    pub late_share_max: f64,
-    /// Share of that below which a bolder margin is tried.
-    pub late_share_room: f64,
-    /// Cost over that of the boldest margin above which a margin is not worth its promptness.
-    pub sane_cost: f64,
-    /// Price of a late request in requests served, where no margin keeps the budget.
+    /// Price of late requests: with 200, a thousandth of the requests being late weighs as much as a
+    /// fifth more workers.
     pub late_price: f64,
+    /// Share of late requests beyond which more of them do not weigh more: promptness is lost.
+    pub late_share_max: f64,
     /// Time constant in seconds over which the margins are compared.
     pub ladder_memory_s: f64,
     /// Free slots per (service time / wait objective): `ln(1/p)` for a share `p` of late requests.
@@ -280,10 +277,8 @@ impl Default for TidepoolConfig {
     fn default() -> Self {
         Self {
             margin: None,
-            late_share_max: 0.0007,
-            late_share_room: 0.5,
-            sane_cost: 1.4,
-            late_price: 2.0,
+            late_price: 200.0,
+            late_share_max: 0.0025,
             ladder_memory_s: 1_080_000.0,
             free_slot_factor: 6.0,
             burst_deviations: 4.0,
@@ -302,8 +297,6 @@ impl TidepoolConfig {
             ("margin.log_max", margin.log_max, 5.0),
             ("margin.log_min", margin.log_min, 5.0),
             ("late_share_max", self.late_share_max, 1.0),
-            ("late_share_room", self.late_share_room, 1.0),
-            ("sane_cost", self.sane_cost, 100.0),
             ("late_price", self.late_price, 1e6),
             ("ladder_memory_s", self.ladder_memory_s, 1e8),
             ("free_slot_factor", self.free_slot_factor, 100.0),

@@ -1,11 +1,12 @@
 //! Which margin over the forecast to hold. No single margin travels: what is waste on smooth load
 //! is far too little on bursts. So a ladder of margins runs in shadow, each rung with a fleet of its
 //! own on the arrivals that really came, second by second in a fluid model with the measured
-//! start-up and service times. The live pool stands on the cheapest rung whose fleet would have kept
-//! the lateness within the budget.
+//! start-up and service times. The live pool stands on the rung whose fleet did best: workers it
+//! paid for, and a price for each request that it kept waiting for longer than the objective.
 //!
-//! Where no rung keeps it at a sane cost (spikes that nothing announces and that are over before a
-//! worker starts), the rung with the least sum of cost and priced lateness is taken: the knee.
+//! The price stops at a share of late requests beyond which promptness was lost anyhow: against
+//! spikes that nothing announces and that are over before a worker starts, no margin helps at a sane
+//! cost, and the cheapest is taken.
 
 use serde::{Deserialize, Serialize};
 
@@ -70,6 +71,8 @@ pub(crate) const LADDER: [Margin; RUNGS] = [
 ];
 /// Where a pool stands that nothing is known of: the pilot's setting, with the pattern.
 const FIRST: usize = 14;
+/// Relative gain that makes the pool change its margin.
+const SWITCH_GAIN: f64 = 0.01;
 /// Seconds to watch before a margin bolder than the first is believed.
 const WATCHED_S_MIN: f64 = 21_600.0;
 /// Seconds in which averages that start from nothing have settled.
@@ -190,45 +193,25 @@ impl Ladder {
     }
 
     fn choose(&mut self, config: &TidepoolConfig) {
-        let costs = || self.shadows.iter().map(|shadow| shadow.cost);
-        let cheapest = costs().fold(f64::INFINITY, f64::min);
+        let price = |i: usize| {
+            let shadow = self.shadows.get(i);
+            shadow.map_or(f64::INFINITY, |shadow| shadow.priced(config))
+        };
         // A quiet hour proves nothing: until much was seen, no margin is bolder than the first.
-        let least = if self.watched_s < WATCHED_S_MIN {
-            self.shadows.get(FIRST).map_or(0.0, |shadow| shadow.cost)
-        } else {
-            0.0
+        let watched = self.watched_s >= WATCHED_S_MIN;
+        let least = self.shadows.get(FIRST).map_or(0.0, |shadow| shadow.cost);
+        let allowed = |i: &usize| {
+            let cost = self.shadows.get(*i).map_or(0.0, |shadow| shadow.cost);
+            watched || cost >= least
         };
-        let passes = |i: usize, share: f64| {
-            self.shadows.get(i).is_some_and(|shadow| {
-                (least..=config.sane_cost * cheapest).contains(&shadow.cost)
-                    && shadow.late_share() <= share * config.late_share_max
-            })
-        };
-        let cheaper = |a: &usize, b: &usize| {
-            let cost = |i: usize| self.shadows.get(i).map_or(0.0, |shadow| shadow.cost);
-            cost(*a).total_cmp(&cost(*b))
-        };
-        let best = |share: f64| (0..RUNGS).filter(|i| passes(*i, share)).min_by(cheaper);
-        let cheaper_than_now = |i: &usize| cheaper(i, &self.rung).is_lt();
-        self.rung = match best(1.0) {
-            None if least > 0.0 => FIRST,
-            None => self.knee(config),
-            // Bolder only with room to spare, or the next incident would bring it back.
-            Some(_) if passes(self.rung, 1.0) => best(config.late_share_room)
-                .filter(cheaper_than_now)
-                .unwrap_or(self.rung),
-            Some(lowest) => lowest,
-        };
-    }
-
-    fn knee(&self, config: &TidepoolConfig) -> usize {
-        let priced = |shadow: &Shadow| {
-            shadow.cost / shadow.work.max(1e-9) * (1.0 + config.late_price * shadow.late_share())
-        };
-        let costs = self.shadows.iter().map(priced).enumerate();
-        costs
-            .min_by(|a, b| a.1.total_cmp(&b.1))
-            .map_or(FIRST, |(i, _)| i)
+        let best = (0..RUNGS)
+            .filter(allowed)
+            .min_by(|a, b| price(*a).total_cmp(&price(*b)));
+        if let Some(best) = best
+            && price(best) < (1.0 - SWITCH_GAIN) * price(self.rung)
+        {
+            self.rung = best;
+        }
     }
 }
 
@@ -246,6 +229,12 @@ impl Shadow {
         } else {
             0.0
         }
+    }
+
+    /// Worker-seconds, with what late requests are worth.
+    fn priced(&self, config: &TidepoolConfig) -> f64 {
+        let late_share = self.late_share().min(config.late_share_max);
+        self.cost * (1.0 + config.late_price * late_share)
     }
 
     fn starting(&self) -> u32 {
