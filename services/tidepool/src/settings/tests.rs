@@ -216,13 +216,6 @@ fn every_rule_is_checked() {
         ("http.api_addr = 'nowhere'", "http.api_addr = \"nowhere\""),
         ("http.operator_addr = '127.0.0.1:99999'", "must be IP:PORT"),
         ("node.addr = ''", "must be IP:PORT"),
-        ("keda.addr = ''", "must not be empty"),
-        ("keda.addr = '8703'", "must be IP:PORT"),
-        ("keda.addr = '0.0.0.0:8703'", "set http.operator_token_file"),
-        (
-            "keda.addr = '127.0.0.1:8701'",
-            "is taken by http.operator_addr",
-        ),
         (
             "http.operator_addr = '127.0.0.1:8700'",
             "is taken by http.api_addr",
@@ -289,6 +282,23 @@ fn every_rule_is_checked() {
         let told_really = Setup::new(toml).fault();
         assert!(told_really.contains(told), "{toml}: {told_really}");
     }
+}
+
+#[test]
+fn the_address_of_keda_is_guarded_as_the_operators_is() {
+    for (toml, told) in [
+        ("keda.addr = ''", "must not be empty"),
+        ("keda.addr = '8703'", "must be IP:PORT"),
+        ("keda.addr = '0.0.0.0:8703'", "set http.operator_token_file"),
+        (
+            "keda.addr = '127.0.0.1:8701'",
+            "is taken by http.operator_addr",
+        ),
+    ] {
+        let told_really = Setup::new(toml).fault();
+        assert!(told_really.contains(told), "{toml}: {told_really}");
+    }
+    assert_eq!(Setup::new("").settings().keda_addr, None);
 }
 
 #[test]
