@@ -131,6 +131,8 @@ codes! {
         NoEffect = "no_effect",
         /// A burst came a moment ago and may come back.
         Burst = "burst",
+        /// Load stays away that the learned pattern expects.
+        Dip = "dip",
     }
 }
 

@@ -291,6 +291,8 @@ fn retirement_block(policy: &Policy, memory: &Memory, sight: Sight) -> Option<Bl
         Some(Block::Cooldown)
     } else if now_ms < memory.burst.held_until_ms() {
         Some(Block::Burst)
+    } else if now_ms < memory.dip.held_until_ms() {
+        Some(Block::Dip)
     } else {
         None
     }
@@ -327,6 +329,7 @@ fn earliest_ms(policy: &Policy, memory: &Memory) -> u64 {
         .max(cooldown_ms(policy, memory))
         .max(memory.health.frozen_until_ms())
         .max(memory.burst.held_until_ms())
+        .max(memory.dip.held_until_ms())
         .max(memory.reversals.earned_ms(&policy.bounds, now_ms))
         .max(now_ms)
 }

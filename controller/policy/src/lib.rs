@@ -31,6 +31,7 @@ pub mod config;
 mod counterfactual;
 pub mod decision;
 mod demand;
+mod dip;
 mod efficacy;
 mod ewma;
 mod guard;

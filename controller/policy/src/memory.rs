@@ -8,6 +8,7 @@ use crate::clock::Clock;
 use crate::config::{Policy, Rule};
 use crate::decision::Needs;
 use crate::demand::Demand;
+use crate::dip::Dip;
 use crate::efficacy::Efficacy;
 use crate::ewma::{Ewma, clean, share};
 use crate::health::Health;
@@ -47,6 +48,7 @@ pub struct Memory {
     pub(crate) launch: LaunchWindow,
     pub(crate) efficacy: Efficacy,
     pub(crate) burst: Burst,
+    pub(crate) dip: Dip,
     pub(crate) ladder: Ladder,
     /// Concurrent places of a worker, when workers were last seen.
     pub(crate) slots_per_worker: u32,

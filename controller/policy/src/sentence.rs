@@ -107,6 +107,7 @@ fn blocked(decision: &Decision, score: &str) -> String {
             "the workers added last brought no more answers: the bottleneck is elsewhere"
         }
         Some(Block::Burst) => "a burst came a moment ago and may come back",
+        Some(Block::Dip) => "load stays away that this hour usually brings, and may return at once",
         None => "something holds it",
     };
     let wish = if decision.wanted < decision.to {

@@ -55,6 +55,12 @@ pub(crate) fn appraise(
     }
     let now_ms = memory.clock.now_ms();
     memory.burst.see(now_ms, assessment.fast_need, have);
+    if let (Some(outlook), Some(service_s)) = (assessment.outlook, assessment.service_s) {
+        let median_rate = observation.forecast.map(|forecast| forecast.median_rate);
+        memory
+            .dip
+            .see(now_ms, outlook.recent, median_rate, service_s);
+    }
     let target = memory.target;
     let wish = |quiet_s_min: f64| {
         let fleet = Fleet {

@@ -1,7 +1,7 @@
 //! What the learned pattern may do and may not.
 
 use super::laws::{Loop, second};
-use crate::{Observation, Policy, ProfileForecast, Reason};
+use crate::{Block, Observation, Policy, ProfileForecast, Reason};
 
 #[test]
 fn the_learned_floor_adds_early_and_never_removes() {
@@ -43,4 +43,28 @@ fn after_ten_blind_minutes_the_larger_of_current_and_median_counts() {
         }
         assert_eq!(pool.ready > before, grows, "median {median_rate}");
     }
+}
+
+#[test]
+fn a_fleet_is_kept_while_expected_load_stays_away() {
+    let mut pool = Loop::new(Policy::tidepool(1, 60));
+    let before = pool.run(300, 400.0).to;
+    let expected = |median_rate| ProfileForecast {
+        median_rate,
+        floor_rate: 0.0,
+        growth: 1.0,
+    };
+    for second_off in 0..600 {
+        let mut observation = second(1.0, 0.05, pool.ready);
+        observation.forecast = Some(expected(400.0));
+        let decision = pool.step(&observation, 1_000);
+        assert_eq!(decision.to, before, "after {second_off} s: {decision:?}");
+    }
+    assert_eq!(pool.log.last().unwrap().blocked_by, Some(Block::Dip));
+    for _ in 0..600 {
+        let mut observation = second(1.0, 0.05, pool.ready);
+        observation.forecast = Some(expected(400.0));
+        pool.step(&observation, 1_000);
+    }
+    assert!(pool.ready < before, "not for ever: {}", pool.ready);
 }
