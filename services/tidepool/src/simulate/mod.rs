@@ -163,7 +163,7 @@ fn policies(args: &SimulateArgs, case: &Case) -> Vec<String> {
     }
     let mut policies: Vec<String> = Vec::new();
     for name in &args.policy {
-        if !policies.contains(name) && !(untrained && name == "static") {
+        if !(policies.contains(name) || (untrained && name == "static")) {
             policies.push(name.clone());
         }
     }
