@@ -155,7 +155,8 @@ impl Default for Bounds {
             launch_factor: 8,
             wait_objective_s: None,
             reversals_max: 20.0,
-            reversal_refill_s: 3_600.0,
+            // Above what the price steers to: it is the last resort, not the rule.
+            reversal_refill_s: 2_400.0,
             stale_after_s: 3.0,
             blind_after_s: 600.0,
             node_memory_share_max: 0.95,
