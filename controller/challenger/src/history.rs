@@ -15,6 +15,8 @@ const WINDOW_S: std::ops::RangeInclusive<f64> = 0.001..=3_600.0;
 const ARRIVALS_MAX: f64 = 1e12;
 /// Hours between two fits.
 const FIT_EVERY_HOURS: u64 = 6;
+/// Latest hour that is taken for one: the year 9000.
+const HOUR_LAST: u64 = 61_623_720;
 /// Share of an hour that must have been seen for the hour to count.
 const SEEN_S_MIN: f64 = 900.0;
 
@@ -27,10 +29,21 @@ pub struct Challenger {
     hour: u64,
     arrivals: f64,
     seconds: f64,
+    /// A fit is not kept, so that whoever goes on with this begins with one.
+    #[serde(skip)]
     fitted_hour: u64,
 }
 
 impl Challenger {
+    /// Whether this is what a challenger can be: one that was stored may be damaged.
+    #[must_use]
+    pub fn is_possible(&self) -> bool {
+        let is_number = |number: &f64| (0.0..=ARRIVALS_MAX * 1e4).contains(number);
+        let now = [self.arrivals, self.seconds];
+        let mut numbers = self.hours.iter().flatten().chain(&now);
+        self.hours.len() <= HOURS_MAX && self.hour <= HOUR_LAST && numbers.all(is_number)
+    }
+
     /// Takes in the arrivals of the `window_s` seconds that ended at `at_ms`. Impossible numbers and
     /// times before the hour that runs are left out.
     pub fn observe(&mut self, at_ms: u64, window_s: f64, arrivals: f64) {

@@ -194,6 +194,27 @@ mod tests {
     }
 
     #[test]
+    fn a_stored_challenger_goes_on_with_a_fit_and_a_damaged_one_is_told() {
+        let mut old = challenger(60, |hour| Some(daily(hour)));
+        assert!(fit(&mut old, 60).is_some());
+        let stored = serde_json::to_value(&old).expect("it can be written");
+        let load = |stored| serde_json::from_value::<Challenger>(stored).expect("a challenger");
+        let mut again = load(stored.clone());
+        assert!(again.is_possible());
+        assert!(fit(&mut again, 60).is_some_and(|fitted| fitted.is_ok()));
+        for (field, planted) in [
+            ("hours", serde_json::json!([-1.0])),
+            ("hours", serde_json::json!(vec![1.0; 2_000])),
+            ("hour", serde_json::json!(u64::MAX)),
+            ("arrivals", serde_json::json!(-1.0)),
+        ] {
+            let mut damaged = stored.clone();
+            damaged[field] = planted;
+            assert!(!load(damaged).is_possible(), "{field}");
+        }
+    }
+
+    #[test]
     fn fits_after_two_days_and_then_every_six_hours() {
         let mut young = challenger(40, |hour| Some(daily(hour)));
         assert!(fit(&mut young, 40).is_none());

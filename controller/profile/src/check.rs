@@ -2,7 +2,7 @@
 //! cut off by a full disk, or edited by somebody in a hurry.
 
 use crate::{
-    Error,
+    Contest, Error,
     blend::Blend,
     burst::{Bursts, PHASES},
     conformal::Conformal,
@@ -81,6 +81,8 @@ impl Check for Horizon {
         within(format!("{path}.lead_s"), self.lead_s, least, most)?;
         self.profile.check(&format!("{path}.profile"))?;
         self.last.check(&format!("{path}.last"))?;
+        self.rival.record.check(&format!("{path}.rival.record"))?;
+        self.rival.contest.check(&format!("{path}.rival.contest"))?;
         self.blend.check(&format!("{path}.blend"))?;
         self.conformal.check(&format!("{path}.conformal"))
     }
@@ -94,6 +96,20 @@ impl Check for Record {
         ];
         all(path, &losses)?;
         self.residuals.check(&format!("{path}.residuals"))
+    }
+}
+
+impl Check for Contest {
+    fn check(&self, path: &str) -> Result<(), Error> {
+        let loss = |name, value| (name, value, 0.0, 100.0);
+        all(
+            path,
+            &[
+                loss("profile_loss", self.profile_loss),
+                loss("last_value_loss", self.last_value_loss),
+                loss("challenger_loss", self.challenger_loss),
+            ],
+        )
     }
 }
 

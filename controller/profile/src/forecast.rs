@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::stored;
+
 /// The load expected one lead ahead. Rates are requests per second.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Forecast {
@@ -60,13 +62,16 @@ pub struct Quality {
 /// The profile, the last value and a challenger on the very same moments.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Contest {
-    /// Forecasts that were judged. Not kept over a restart.
+    /// Forecasts that were judged.
     pub judged: u64,
     /// Mean pinball loss of the profile, as in [`Quality`].
+    #[serde(with = "stored")]
     pub profile_loss: f64,
     /// Mean pinball loss of the last value.
+    #[serde(with = "stored")]
     pub last_value_loss: f64,
     /// Mean pinball loss of the challenger.
+    #[serde(with = "stored")]
     pub challenger_loss: f64,
 }
 

@@ -100,15 +100,22 @@ pub(crate) struct Horizon {
     flights: Flights,
     #[serde(skip)]
     present: Present,
-    #[serde(skip)]
-    rival: Rival,
+    #[serde(default, skip_serializing_if = "Rival::is_new")]
+    pub(crate) rival: Rival,
 }
 
 /// How a challenger fared.
-#[derive(Clone, Debug, Default, PartialEq)]
-struct Rival {
-    record: Record,
-    contest: Contest,
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Rival {
+    pub(crate) record: Record,
+    pub(crate) contest: Contest,
+}
+
+impl Rival {
+    /// Whether it was never judged. Such a one is not stored.
+    fn is_new(&self) -> bool {
+        self.contest.judged == 0
+    }
 }
 
 /// What follows from the rest and is asked for every second: worked out at each judgement.
@@ -286,6 +293,7 @@ impl Horizon {
     pub(crate) fn restore(&mut self, target: f64) {
         self.profile.residuals.restore();
         self.last.residuals.restore();
+        self.rival.record.residuals.restore();
         self.refresh(target);
     }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::{Document, Error};
+use crate::{Challenge, Document, Error};
 
 fn json(pattern: &Pattern) -> String {
     serde_json::to_string(&pattern.export()).expect("a document can be written")
@@ -31,6 +31,39 @@ fn a_loaded_pattern_is_the_stored_one() {
     assert!((stayed.median_rate / came_back.median_rate).ln().abs() < 0.01);
     assert!((stayed.floor_rate / came_back.floor_rate).ln().abs() < 0.03);
     assert_eq!(stayed.believed, came_back.believed);
+}
+
+/// A pattern and a challenge that both know the office, judged beside each other for three hours.
+fn challenged() -> Pattern {
+    let mut pattern = trained(9);
+    let begin = MONDAY_MS + 9 * DAY_MS;
+    let rates = (0..24).map(|hour| office(hour_of_week(begin + hour * HOUR_MS)));
+    let challenge = Challenge::new(begin, HOUR_MS, rates.collect()).expect("rates");
+    pattern.challenge(challenge);
+    let end = begin + 3 * HOUR_MS;
+    feed(&mut pattern, begin..end, |at_ms| {
+        office(hour_of_week(at_ms))
+    });
+    pattern
+}
+
+#[test]
+fn how_a_challenger_fared_survives_and_is_checked() {
+    let pattern = challenged();
+    let [before, _] = pattern.contest();
+    assert!(before.judged > 100, "{before:?}");
+    let text = json(&pattern);
+    let loaded = load(&text).expect("it is sound");
+    let [after, _] = loaded.contest();
+    assert_eq!(after.judged, before.judged);
+    let off = after.challenger_loss / before.challenger_loss - 1.0;
+    assert!(off.abs() < 1e-6, "{before:?} {after:?}");
+    assert_eq!(json(&loaded), text);
+    let mut damaged: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    damaged["state"]["horizons"][1]["rival"]["contest"]["challenger_loss"] = (-1).into();
+    let said = load(&damaged.to_string()).map(|_| ()).expect_err("damaged");
+    let said = said.to_string();
+    assert!(said.contains("horizons[1].rival.contest"), "{said}");
 }
 
 #[test]
