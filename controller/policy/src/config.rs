@@ -284,7 +284,7 @@ impl Default for TidepoolConfig {
             free_slot_factor: 6.0,
             burst_deviations: 4.0,
             reversal_price_s: 20.0,
-            reversals_per_day: 28.0,
+            reversals_per_day: 26.0,
             retire_share: 0.10,
         }
     }
