@@ -8,7 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::stored;
 
-/// Prior standard deviations of the two shares.
+/// Share of the growth that is believed until traffic said otherwise: most pools live by the day, and
+/// a pool whose first days are silent until the morning could not learn it before it is needed.
+const GROWTH_PRIOR: f64 = 1.0;
+/// Prior variances of the two shares.
 const GROWTH_PRIOR_VARIANCE: f64 = 1.0;
 const RETURN_PRIOR_VARIANCE: f64 = 0.1;
 /// Forecasts overlap, so that so many of them are worth one.
@@ -78,10 +81,14 @@ impl Blend {
         let bb = self.back_back + doubt / RETURN_PRIOR_VARIANCE;
         let determinant = gg * bb - self.growth_back * self.growth_back;
         if !determinant.is_normal() || self.weight < OVERLAP {
-            return Shares::default();
+            return Shares {
+                growth: GROWTH_PRIOR,
+                back: 0.0,
+            };
         }
-        let growth = (self.growth_moved * bb - self.back_moved * self.growth_back) / determinant;
-        let back = (self.back_moved * gg - self.growth_moved * self.growth_back) / determinant;
+        let moved = self.growth_moved + doubt / GROWTH_PRIOR_VARIANCE * GROWTH_PRIOR;
+        let growth = (moved * bb - self.back_moved * self.growth_back) / determinant;
+        let back = (self.back_moved * gg - moved * self.growth_back) / determinant;
         Shares {
             growth: growth.clamp(0.0, GROWTH_SHARE_MAX),
             back: back.clamp(0.0, 1.0),

@@ -29,6 +29,42 @@ pub struct Forecast {
     pub believed: bool,
 }
 
+/// Rate below which nothing is to be ready for: less than a request a minute.
+const READY_FOR_LEAST: f64 = 1.0 / 60.0;
+
+/// What a policy is told of a forecast. Rates are requests per second.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Advice {
+    /// Rate that is as likely exceeded as not.
+    pub median_rate: f64,
+    /// Rate to be ready for, announced bursts included. 0 where the pool may as well sleep.
+    pub floor_rate: f64,
+    /// Factor by which the rate is expected to change within the lead.
+    pub growth: f64,
+}
+
+impl Forecast {
+    /// What to tell a policy; `None` while the forecast is not worth believing. The live system and
+    /// the simulator both ask here, so that what is simulated is what runs.
+    #[must_use]
+    pub fn advice(&self) -> Option<Advice> {
+        // Quantiles of next to nothing are never quite nothing, and would keep a pool awake all night.
+        let ready_for = self.floor_rate.max(self.median_rate * self.burst);
+        let waking = |rate: f64| {
+            if ready_for < READY_FOR_LEAST {
+                0.0
+            } else {
+                rate
+            }
+        };
+        self.believed.then_some(Advice {
+            median_rate: waking(self.median_rate),
+            floor_rate: waking(ready_for),
+            growth: self.growth,
+        })
+    }
+}
+
 /// How forecasts at one lead fared.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Quality {

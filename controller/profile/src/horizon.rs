@@ -30,6 +30,10 @@ const DAY_S: f64 = 86_400.0;
 pub(crate) const JUDGED: [f64; 3] = [0.5, 0.9, 0.99];
 /// Hours of judged forecasts before a profile is believed.
 const PROOF_HOURS: f64 = 12.0;
+/// Hours of judged forecasts before it is believed on trial: until proof either way is in, for as
+/// long as its loss exceeds that of the last value by no more than the slack.
+const TRIAL_HOURS: f64 = 3.0;
+const TRIAL_SLACK: f64 = 0.01;
 /// Loss, over that of the last value, below which a profile is believed again and above which not.
 const BELIEVED_BELOW: f64 = 0.98;
 const DOUBTED_ABOVE: f64 = 1.0;
@@ -275,13 +279,18 @@ impl Horizon {
     }
 
     fn weigh(&mut self) {
-        let proven = self.judged as f64 * self.every_s() >= PROOF_HOURS * 3_600.0;
+        let (own, last) = (self.profile.loss, self.last.loss);
+        let hours = self.judged as f64 * self.every_s() / 3_600.0;
+        if hours < PROOF_HOURS {
+            self.is_believed = hours >= TRIAL_HOURS && own <= last + TRIAL_SLACK;
+            return;
+        }
         let bar = if self.is_believed {
             DOUBTED_ABOVE
         } else {
             BELIEVED_BELOW
         };
-        self.is_believed = proven && self.profile.loss < bar * self.last.loss;
+        self.is_believed = own < bar * last;
     }
 
     /// Forgets what is under way, as after a jump of the clock.

@@ -49,6 +49,6 @@ pub use config::{CALENDAR_ENTRIES_MAX, Config, DayKind};
 pub use document::Document;
 pub use error::Error;
 pub use forecast::{
-    BurstAccount, BurstPhase, Contest, Days, Forecast, OutlookPoint, Quality, WeekHour,
+    Advice, BurstAccount, BurstPhase, Contest, Days, Forecast, OutlookPoint, Quality, WeekHour,
 };
 pub use pattern::Pattern;

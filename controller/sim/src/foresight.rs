@@ -25,13 +25,11 @@ impl Foresight for Learned {
     }
 
     fn expect(&mut self, now_ms: u64, lead_s: f64) -> Option<ProfileForecast> {
-        let forecast = self.0.forecast(now_ms, lead_s.max(1.0))?;
-        forecast.believed.then_some(ProfileForecast {
-            median_rate: forecast.median_rate,
-            floor_rate: forecast
-                .floor_rate
-                .max(forecast.median_rate * forecast.burst),
-            growth: forecast.growth,
+        let advice = self.0.forecast(now_ms, lead_s.max(1.0))?.advice()?;
+        Some(ProfileForecast {
+            median_rate: advice.median_rate,
+            floor_rate: advice.floor_rate,
+            growth: advice.growth,
         })
     }
 }
