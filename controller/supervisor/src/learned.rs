@@ -16,11 +16,8 @@ use tidepool_store::{Kv, StoreError};
 use crate::control::PoolPlan;
 use crate::durable::{self, Kept};
 use crate::keeper::Save;
+use crate::pattern_clock::{Learning, PatternClock};
 
-/// Least look ahead in seconds: a pattern by the hour knows nothing of less.
-const LEAD_S_MIN: f64 = 1.0;
-/// Longest look ahead in seconds.
-const LEAD_S_MAX: f64 = 21_600.0;
 /// What an outlook covers, and how finely.
 const OUTLOOK_HOURS: u32 = 24;
 const OUTLOOK_STEP_S: u32 = 300;
@@ -41,6 +38,7 @@ pub struct Patterns(Arc<Inner>);
 
 struct Inner {
     zone: String,
+    clock: PatternClock,
     kv: Arc<dyn Kv>,
     learners: BTreeMap<PoolName, Mutex<Learner>>,
 }
@@ -64,21 +62,28 @@ pub enum PatternsError {
 
 impl Patterns {
     /// The patterns that the store has of these pools, and new ones for the others. One that cannot
-    /// be understood, or that belongs to another time zone, is set aside and told.
+    /// be understood, or that belongs to another time zone, is set aside and told. While time is sped
+    /// up the store is neither read nor written: days that never were must not become habits.
     ///
     /// # Errors
     /// When the time zone is unknown or the store does not answer.
     pub async fn load(
         kv: Arc<dyn Kv>,
         plans: &[PoolPlan],
-        zone: &str,
+        learning: Learning<'_>,
         publish: &(dyn Fn(EventDraft) + Send + Sync),
     ) -> Result<Self, PatternsError> {
+        let Learning { zone, speed } = learning;
+        let clock = PatternClock::new(speed);
         let mut learners = BTreeMap::new();
         for plan in plans {
             let pool = &plan.spec.name;
             let check = |document: Document| import(document, zone);
-            let kept = durable::load_checked(&kv, Kept::Pattern, pool, check, publish).await?;
+            let kept = if clock.is_real() {
+                durable::load_checked(&kv, Kept::Pattern, pool, check, publish).await?
+            } else {
+                None
+            };
             let pattern = match kept {
                 Some(pattern) => pattern,
                 None => Pattern::new(Config::in_zone(zone))?,
@@ -91,7 +96,12 @@ impl Patterns {
             learners.insert(pool.clone(), Mutex::new(learner));
         }
         let zone = zone.to_owned();
-        Ok(Self(Arc::new(Inner { zone, kv, learners })))
+        Ok(Self(Arc::new(Inner {
+            zone,
+            clock,
+            kv,
+            learners,
+        })))
     }
 
     /// Learns from an observation at `now` and puts the forecast for one start-up time ahead into
@@ -107,23 +117,22 @@ impl Patterns {
             return;
         };
         let mut learner = learner.lock();
+        let clock = &self.0.clock;
         if let Some(work) = &observation.work {
-            let pattern = &mut learner.pattern;
-            pattern.observe(now.0, work.window_s, work.arrivals);
-            let lost = work.refused + work.deadline_missed;
-            if work.arrivals > 0.0 {
-                pattern.budget(now.0, (lost / work.arrivals).clamp(0.0, 1.0));
+            for window in clock.windows(now, work.window_s, work.arrivals) {
+                let pattern = &mut learner.pattern;
+                pattern.observe(window.at_ms, window.seconds, window.arrivals);
             }
         }
-        let lead_s = observation.startup_p95_s.unwrap_or(startup_s_assumed);
-        learner.lead_s = lead_s.clamp(LEAD_S_MIN, LEAD_S_MAX);
+        let startup_s = observation.startup_p95_s.unwrap_or(startup_s_assumed);
+        learner.lead_s = clock.lead_s(startup_s);
         let lead_s = learner.lead_s;
-        learner.forecast = learner.pattern.forecast(now.0, lead_s);
-        let believed = learner.forecast.filter(|forecast| forecast.believed);
-        observation.forecast = believed.map(|forecast| ProfileForecast {
-            median_rate: forecast.median_rate,
-            floor_rate: forecast.floor_rate,
-            growth: forecast.growth,
+        learner.forecast = learner.pattern.forecast(clock.at_ms(now), lead_s);
+        let advice = learner.forecast.and_then(|forecast| forecast.advice());
+        observation.forecast = advice.map(|advice| ProfileForecast {
+            median_rate: advice.median_rate,
+            floor_rate: advice.floor_rate,
+            growth: advice.growth,
         });
     }
 
@@ -134,6 +143,9 @@ impl Patterns {
 
     /// The pattern as it is to be kept.
     pub(crate) fn save(&self, pool: &PoolName, now: Timestamp) -> Option<Save> {
+        if !self.0.clock.is_real() {
+            return None;
+        }
         let document = self.0.learners.get(pool)?.lock().pattern.export();
         Save::new(Kept::Pattern, pool, &document, now)
     }
@@ -161,7 +173,7 @@ impl Patterns {
             (learner.pattern.clone(), learner.lead_s, learner.forecast)
         };
         let quality = pattern.quality();
-        let points = pattern.outlook(now.0, OUTLOOK_HOURS, OUTLOOK_STEP_S);
+        let points = pattern.outlook(self.0.clock.at_ms(now), OUTLOOK_HOURS, OUTLOOK_STEP_S);
         let points = points.iter().map(|point| {
             json!({
                 "at": Timestamp(point.at_ms).rfc3339(), "p10": point.p10_rate,
@@ -201,8 +213,10 @@ impl Patterns {
         let document: Document = document.map_err(|error| invalid(error.to_string()))?;
         let pattern = import(document, &self.0.zone).map_err(invalid)?;
         let now = Timestamp::from(std::time::SystemTime::now());
-        let kept = durable::save(&self.0.kv, Kept::Pattern, pool, &pattern.export(), now).await;
-        kept.map_err(|error| ChangeError::Unavailable(error.to_string()))?;
+        if self.0.clock.is_real() {
+            let kept = durable::save(&self.0.kv, Kept::Pattern, pool, &pattern.export(), now).await;
+            kept.map_err(|error| ChangeError::Unavailable(error.to_string()))?;
+        }
         let mut learner = learner.lock();
         learner.pattern = pattern;
         learner.forecast = None;
@@ -241,7 +255,8 @@ mod tests {
         let told = Mutex::new(0);
         let count = |_| *told.lock() += 1;
         let plans = [plan(Policy::tidepool(1, 8))];
-        let patterns = Patterns::load(Arc::clone(kv), &plans, zone, &count).await;
+        let learning = Learning { zone, speed: 1.0 };
+        let patterns = Patterns::load(Arc::clone(kv), &plans, learning, &count).await;
         let told = *told.lock();
         (patterns.unwrap(), told)
     }

@@ -12,6 +12,7 @@ use super::*;
 use crate::decision_log::{Record, Replay};
 use crate::intake::tests::{node_report, pool_name, pool_report, worker};
 use crate::orders::DeskPorts;
+use crate::pattern_clock::Learning;
 use crate::ports::DecisionSpan;
 
 /// The outside as a test sees it. Time stands still unless it is moved.
@@ -89,7 +90,11 @@ pub(crate) fn plan(policy: Policy) -> PoolPlan {
 }
 
 async fn patterns(kv: &Arc<dyn Kv>, plans: &[PoolPlan]) -> Patterns {
-    let patterns = Patterns::load(Arc::clone(kv), plans, "UTC", &|_| {}).await;
+    let learning = Learning {
+        zone: "UTC",
+        speed: 1.0,
+    };
+    let patterns = Patterns::load(Arc::clone(kv), plans, learning, &|_| {}).await;
     patterns.unwrap()
 }
 

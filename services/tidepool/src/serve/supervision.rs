@@ -11,8 +11,8 @@ use tidepool_policy::{Policy, Rule};
 use tidepool_store::Kv;
 use tidepool_supervisor::decision_log::{DecisionLog, DecisionLogConfig};
 use tidepool_supervisor::{
-    DecisionSpan, DeskPorts, Inheritance, Keeper, NodeReports, OrderDesk, Patterns, PoolPlan,
-    PoolReports, Ports, Supervisor, SupervisorConfig, SupervisorView, steady_wall_clock,
+    DecisionSpan, DeskPorts, Inheritance, Keeper, Learning, NodeReports, OrderDesk, Patterns,
+    PoolPlan, PoolReports, Ports, Supervisor, SupervisorConfig, SupervisorView, steady_wall_clock,
 };
 use tidepool_telemetry::{Registry, SpanKind, SpanRecord, Spans};
 use tidepool_worker::{Node, Target};
@@ -96,8 +96,11 @@ impl Estate {
         let publish = move |event| events.publish(event);
         let inherited = Inheritance::load(kv, &plans, &publish).await;
         let inherited = inherited.context("what the controller learned cannot be read")?;
-        let zone = &settings.time_zone;
-        let patterns = Patterns::load(Arc::clone(kv), &plans, zone, &publish).await?;
+        let learning = Learning {
+            zone: &settings.time_zone,
+            speed: f64::from(settings.pattern_speed),
+        };
+        let patterns = Patterns::load(Arc::clone(kv), &plans, learning, &publish).await?;
         let ports = DeskPorts {
             publish: Box::new(publish),
             now: Box::new(steady_wall_clock()),

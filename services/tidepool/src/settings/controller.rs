@@ -31,6 +31,7 @@ pub(super) fn controller(
     }
     Some(Controller {
         time_zone: raw.time_zone.clone(),
+        pattern_speed: raw.pattern_speed,
         history_h: raw.history_h,
         decision_log: DecisionLogConfig {
             dir: Path::new(store_path).join(DECISIONS),

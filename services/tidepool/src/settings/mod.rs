@@ -124,6 +124,8 @@ pub(crate) struct Telemetry {
 pub(crate) struct Controller {
     /// Time zone whose hours of the week are learned.
     pub(crate) time_zone: String,
+    /// Seconds of pattern time in a second.
+    pub(crate) pattern_speed: u32,
     /// Hours of history in memory.
     pub(crate) history_h: u32,
     /// Where decisions are logged, and how much of them.

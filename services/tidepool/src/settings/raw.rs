@@ -229,6 +229,10 @@ pub(crate) struct RawController {
     /// Time zone whose hours of the week are learned, an IANA name such as `Europe/Berlin`.
     #[schemars(length(min = 1))]
     pub(crate) time_zone: String,
+    /// Seconds that go by for the learned pattern in a second. Above 1 for demonstrations and tests
+    /// only: time then begins on a Monday's midnight, and what is learned is neither kept nor loaded.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub(crate) pattern_speed: u32,
     /// Hours that `GET /v1/series` goes back.
     #[schemars(range(min = 1, max = 168))]
     pub(crate) history_h: u32,
@@ -241,6 +245,7 @@ impl Default for RawController {
     fn default() -> Self {
         Self {
             time_zone: "UTC".to_owned(),
+            pattern_speed: 1,
             history_h: 24,
             decision_log_bytes: 64 * 1024 * 1024,
         }

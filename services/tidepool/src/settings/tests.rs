@@ -422,6 +422,8 @@ fn what_the_controller_learns_and_tries_is_checked() {
             "controller.time_zone = 'Europe/Berln'",
             "no time zone is called",
         ),
+        ("controller.pattern_speed = 0", "from 1 to 10000"),
+        ("controller.pattern_speed = 10001", "from 1 to 10000"),
         ("controller.history_h = 0", "from 1 to 168"),
         ("controller.decision_log_bytes = -1", "from 0 to"),
         (
