@@ -157,8 +157,9 @@ impl Control {
             let mut taken = pool.save(now).is_none_or(|save| (self.ports.keep)(save));
             if now.since(pool.pattern_kept) >= learned::KEEP_EVERY {
                 pool.pattern_kept = now;
-                let pattern = self.patterns.save(&pool.plan.spec.name, now);
-                taken &= pattern.is_none_or(|save| (self.ports.keep)(save));
+                for save in self.patterns.saves(&pool.plan.spec.name, now) {
+                    taken &= (self.ports.keep)(save);
+                }
             }
             if !taken {
                 tracing::debug!(pool = %pool.plan.spec.name, "too much waits to be kept");
@@ -170,7 +171,7 @@ impl Control {
     pub(crate) fn save_all(&self) -> Vec<Save> {
         let now = (self.ports.now)();
         let patterns = self.pools.keys();
-        let patterns = patterns.filter_map(|pool| self.patterns.save(pool, now));
+        let patterns = patterns.flat_map(|pool| self.patterns.saves(pool, now));
         let states = self.pools.values().filter_map(|pool| pool.save(now));
         states.chain(patterns).collect()
     }

@@ -26,6 +26,8 @@ pub(crate) enum Kept {
     Memory,
     /// The learned hours of the week.
     Pattern,
+    /// What the pattern's challenger saw.
+    Challenger,
 }
 
 impl Kept {
@@ -34,6 +36,7 @@ impl Kept {
             Self::Orders => "orders",
             Self::Memory => "memory",
             Self::Pattern => "pattern",
+            Self::Challenger => "challenger",
         }
     }
 

@@ -10,17 +10,20 @@ use serde_json::{Value, json};
 use tidepool_core::order::ChangeError;
 use tidepool_core::{EventDraft, PoolName, Timestamp};
 use tidepool_policy::{Observation, ProfileForecast};
-use tidepool_profile::{Config, Document, Forecast, Pattern};
+use tidepool_profile::{Config, Document, Forecast, Pattern, WeekHour};
 use tidepool_store::{Kv, StoreError};
 
 use crate::control::PoolPlan;
 use crate::durable::{self, Kept};
 use crate::keeper::Save;
 use crate::pattern_clock::{Learning, PatternClock};
+use crate::rival::{self, Fits, Rival};
 
 /// What an outlook covers, and how finely.
 const OUTLOOK_HOURS: u32 = 24;
 const OUTLOOK_STEP_S: u32 = 300;
+/// Longest name of an operator that is told, in characters.
+const BY_LEN_MAX: usize = 64;
 /// A pattern is kept this often: a crash costs at most this much of a day that it learns from.
 pub(crate) const KEEP_EVERY: Duration = Duration::from_secs(300);
 
@@ -28,6 +31,7 @@ pub(crate) const KEEP_EVERY: Duration = Duration::from_secs(300);
 #[derive(Debug)]
 struct Learner {
     pattern: Pattern,
+    rival: Rival,
     lead_s: f64,
     forecast: Option<Forecast>,
 }
@@ -40,8 +44,13 @@ struct Inner {
     zone: String,
     clock: PatternClock,
     kv: Arc<dyn Kv>,
-    learners: BTreeMap<PoolName, Mutex<Learner>>,
+    publish: Publish,
+    fits: Fits,
+    learners: BTreeMap<PoolName, Arc<Mutex<Learner>>>,
 }
+
+/// Publishes an event on the feed. Must not block.
+pub type Publish = Arc<dyn Fn(EventDraft) + Send + Sync>;
 
 impl std::fmt::Debug for Patterns {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -71,7 +80,7 @@ impl Patterns {
         kv: Arc<dyn Kv>,
         plans: &[PoolPlan],
         learning: Learning<'_>,
-        publish: &(dyn Fn(EventDraft) + Send + Sync),
+        publish: Publish,
     ) -> Result<Self, PatternsError> {
         let Learning { zone, speed } = learning;
         let clock = PatternClock::new(speed);
@@ -80,7 +89,13 @@ impl Patterns {
             let pool = &plan.spec.name;
             let check = |document: Document| import(document, zone);
             let kept = if clock.is_real() {
-                durable::load_checked(&kv, Kept::Pattern, pool, check, publish).await?
+                durable::load_checked(&kv, Kept::Pattern, pool, check, &*publish).await?
+            } else {
+                None
+            };
+            let challenger = if clock.is_real() {
+                let check = rival::checked;
+                durable::load_checked(&kv, Kept::Challenger, pool, check, &*publish).await?
             } else {
                 None
             };
@@ -90,16 +105,19 @@ impl Patterns {
             };
             let learner = Learner {
                 pattern,
+                rival: challenger.map(Rival::of).unwrap_or_default(),
                 lead_s: plan.policy.bounds.startup_s_assumed,
                 forecast: None,
             };
-            learners.insert(pool.clone(), Mutex::new(learner));
+            learners.insert(pool.clone(), Arc::new(Mutex::new(learner)));
         }
         let zone = zone.to_owned();
         Ok(Self(Arc::new(Inner {
             zone,
             clock,
             kv,
+            publish,
+            fits: Fits::default(),
             learners,
         })))
     }
@@ -113,17 +131,20 @@ impl Patterns {
         startup_s_assumed: f64,
         now: Timestamp,
     ) {
-        let Some(learner) = self.0.learners.get(pool) else {
+        let Some(shared) = self.0.learners.get(pool) else {
             return;
         };
-        let mut learner = learner.lock();
+        let mut learner = shared.lock();
         let clock = &self.0.clock;
         if let Some(work) = &observation.work {
             for window in clock.windows(now, work.window_s, work.arrivals) {
                 let pattern = &mut learner.pattern;
                 pattern.observe(window.at_ms, window.seconds, window.arrivals);
+                let rival = &mut learner.rival;
+                rival.observe(window.at_ms, window.seconds, window.arrivals);
             }
         }
+        self.fit_if_due(pool, (shared, &mut learner), clock.at_ms(now));
         let startup_s = observation.startup_p95_s.unwrap_or(startup_s_assumed);
         learner.lead_s = clock.lead_s(startup_s);
         let lead_s = learner.lead_s;
@@ -136,31 +157,58 @@ impl Patterns {
         });
     }
 
+    /// Fits the challenger elsewhere when it is time to.
+    fn fit_if_due(
+        &self,
+        pool: &PoolName,
+        (shared, learner): (&Arc<Mutex<Learner>>, &mut Learner),
+        at_ms: u64,
+    ) {
+        let (pool, shared) = (pool.clone(), Arc::clone(shared));
+        learner
+            .rival
+            .fit_if_due(at_ms, &self.0.fits, move |outcome| {
+                let Learner { pattern, rival, .. } = &mut *shared.lock();
+                rival.settle(outcome, at_ms, (&pool, pattern));
+            });
+    }
+
     /// What the pattern last foretold, believed or not.
     pub(crate) fn forecast_of(&self, pool: &PoolName) -> Option<Forecast> {
         self.0.learners.get(pool)?.lock().forecast
     }
 
-    /// The pattern as it is to be kept.
-    pub(crate) fn save(&self, pool: &PoolName, now: Timestamp) -> Option<Save> {
-        if !self.0.clock.is_real() {
-            return None;
-        }
-        let document = self.0.learners.get(pool)?.lock().pattern.export();
-        Save::new(Kept::Pattern, pool, &document, now)
+    /// The pattern and its challenger as they are to be kept.
+    pub(crate) fn saves(&self, pool: &PoolName, now: Timestamp) -> Vec<Save> {
+        let learner = self.0.learners.get(pool);
+        let Some(learner) = learner.filter(|_| self.0.clock.is_real()) else {
+            return Vec::new();
+        };
+        let (document, challenger) = {
+            let learner = learner.lock();
+            (learner.pattern.export(), learner.rival.challenger().clone())
+        };
+        let pattern = Save::new(Kept::Pattern, pool, &document, now);
+        let challenger = Save::new(Kept::Challenger, pool, &challenger, now);
+        pattern.into_iter().chain(challenger).collect()
     }
 
     /// The learned week with its confidence, and the document that another controller can import.
     #[must_use]
     pub fn pattern(&self, pool: &PoolName) -> Option<Value> {
         // Copied, so that the supervisor does not wait while this is worked out.
-        let pattern = self.0.learners.get(pool)?.lock().pattern.clone();
+        let (pattern, rival) = {
+            let learner = self.0.learners.get(pool)?.lock();
+            (learner.pattern.clone(), learner.rival.status())
+        };
         Some(json!({
             "pool": pool,
             "time_zone": self.0.zone,
             "hours": pattern.week(),
             "days": pattern.days(),
             "quality": pattern.quality(),
+            "contest": pattern.contest(),
+            "challenger": rival,
             "document": pattern.export(),
         }))
     }
@@ -192,12 +240,17 @@ impl Patterns {
         }))
     }
 
-    /// Replaces a pattern by an exported one: the document, or the whole answer that holds it. Done
-    /// when the new one would survive a crash.
+    /// Replaces a pattern by an exported one, on behalf of `by`: the document, or the whole answer
+    /// that holds it. Done when the new one would survive a crash; told on the feed.
     ///
     /// # Errors
     /// When there is no such pool, the document cannot be used, or the store does not answer.
-    pub async fn import(self, pool: PoolName, mut given: Value) -> Result<(), ChangeError> {
+    pub async fn import(
+        self,
+        pool: PoolName,
+        mut given: Value,
+        by: String,
+    ) -> Result<(), ChangeError> {
         let pool = &pool;
         let unknown = || ChangeError::UnknownPool(pool.clone());
         let learner = self.0.learners.get(pool).ok_or_else(unknown)?;
@@ -217,11 +270,40 @@ impl Patterns {
             let kept = durable::save(&self.0.kv, Kept::Pattern, pool, &pattern.export(), now).await;
             kept.map_err(|error| ChangeError::Unavailable(error.to_string()))?;
         }
-        let mut learner = learner.lock();
-        learner.pattern = pattern;
-        learner.forecast = None;
+        let new = pattern.clone();
+        let old = {
+            let mut learner = learner.lock();
+            let old = std::mem::replace(&mut learner.pattern, pattern);
+            let Learner { pattern, rival, .. } = &mut *learner;
+            rival.join(pattern);
+            learner.forecast = None;
+            old
+        };
+        let by: String = by.chars().take(BY_LEN_MAX).collect();
+        tracing::info!(%pool, by, "an operator imported the learned hours of a pool");
+        (self.0.publish)(imported(pool, (&old, &new), &by));
         Ok(())
     }
+}
+
+/// What the feed tells of an import.
+fn imported(pool: &PoolName, (old, new): (&Pattern, &Pattern), by: &str) -> EventDraft {
+    let known = |pattern: &Pattern| {
+        let week = pattern.week();
+        let is_known = |hour: &&WeekHour| hour.median_rate.is_some();
+        week.iter().filter(is_known).count()
+    };
+    let (before, after) = (known(old), known(new));
+    let data = json!({
+        "pool": pool,
+        "old": { "hours_known": before },
+        "new": { "hours_known": after },
+        "by": by,
+        "sentence": format!(
+            "learned hours imported by {by}: {after} of 168 are known, {before} were before"
+        ),
+    });
+    EventDraft::of_pool("config.applied", pool, data)
 }
 
 fn import(document: Document, zone: &str) -> Result<Pattern, String> {
@@ -251,13 +333,15 @@ mod tests {
         Arc::new(EmbeddedStore::ephemeral().unwrap())
     }
 
-    async fn load(kv: &Arc<dyn Kv>, zone: &str) -> (Patterns, usize) {
-        let told = Mutex::new(0);
-        let count = |_| *told.lock() += 1;
+    type Told = Arc<Mutex<Vec<EventDraft>>>;
+
+    async fn load(kv: &Arc<dyn Kv>, zone: &str) -> (Patterns, Told) {
+        let told = Told::default();
+        let events = Arc::clone(&told);
+        let publish = Arc::new(move |event| events.lock().push(event));
         let plans = [plan(Policy::tidepool(1, 8))];
         let learning = Learning { zone, speed: 1.0 };
-        let patterns = Patterns::load(Arc::clone(kv), &plans, learning, &count).await;
-        let told = *told.lock();
+        let patterns = Patterns::load(Arc::clone(kv), &plans, learning, publish).await;
         (patterns.unwrap(), told)
     }
 
@@ -302,19 +386,18 @@ mod tests {
         assert!(outlook["points"].as_array().unwrap().len() >= 288);
         assert!(outlook["coverage"].as_f64().unwrap() > 0.5);
 
-        let save = patterns.save(&pool_name(), now).unwrap();
-        assert!(save.len() < 200_000, "{}", save.len());
-        crate::Keeper::start(Arc::clone(&kv))
-            .finish(vec![save])
-            .await;
+        let saves = patterns.saves(&pool_name(), now);
+        assert_eq!(saves.len(), 2, "the pattern and its challenger");
+        assert!(saves.iter().all(|save| save.len() < 200_000), "{saves:?}");
+        crate::Keeper::start(Arc::clone(&kv)).finish(saves).await;
         let (again, told) = load(&kv, "UTC").await;
-        assert_eq!(told, 0);
+        assert!(told.lock().is_empty());
         let mut next = observation(5.0);
         again.attend(&pool_name(), &mut next, 2.0, Timestamp(now.0 + 60_000));
         assert!(next.forecast.is_some(), "a restart forgets nothing");
         // Another zone means other hours.
         let (_, told) = load(&kv, "Asia/Tokyo").await;
-        assert_eq!(told, 1);
+        assert_eq!(told.lock().len(), 1);
     }
 
     #[tokio::test]
@@ -322,15 +405,21 @@ mod tests {
         let (teacher, _) = load(&store(), "UTC").await;
         let (_, now) = teach(&teacher, 8);
         let kv = store();
-        let (pupil, _) = load(&kv, "UTC").await;
+        let (pupil, events) = load(&kv, "UTC").await;
         let exported = teacher.pattern(&pool_name()).unwrap();
         pupil
             .clone()
-            .import(pool_name(), exported.clone())
+            .import(pool_name(), exported.clone(), "ann".into())
             .await
             .unwrap();
         let learned = pupil.pattern(&pool_name()).unwrap();
         assert_eq!(learned["document"]["week"], exported["document"]["week"]);
+        let event = events.lock().pop().unwrap();
+        assert_eq!(event.kind, "config.applied");
+        assert_eq!(event.data["pool"], pool_name().as_str());
+        assert_eq!(event.data["by"], "ann");
+        let sentence = "learned hours imported by ann: 168 of 168 are known, 0 were before";
+        assert_eq!(event.data["sentence"], sentence);
         let points = |patterns: &Patterns| patterns.forecast(&pool_name(), now).unwrap();
         assert!(!points(&pupil)["points"].as_array().unwrap().is_empty());
         let (kept, _) = load(&kv, "UTC").await;
@@ -343,16 +432,17 @@ mod tests {
         corrupt["week"][17]["rate"] = json!(-3.0);
         let told = pupil
             .clone()
-            .import(pool_name(), corrupt)
+            .import(pool_name(), corrupt, "ann".into())
             .await
             .unwrap_err();
         assert!(told.to_string().contains("week[17]"), "{told}");
         let told = pupil
             .clone()
-            .import(pool_name(), json!({}))
+            .import(pool_name(), json!({}), "ann".into())
             .await
             .unwrap_err();
         assert!(matches!(told, ChangeError::Invalid { .. }));
+        assert!(events.lock().is_empty(), "nothing was applied");
         assert_eq!(week(&pupil), exported["document"]["week"]);
     }
 }

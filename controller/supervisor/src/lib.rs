@@ -28,6 +28,7 @@ mod observe;
 mod orders;
 mod pattern_clock;
 mod ports;
+mod rival;
 mod shadow;
 mod story;
 mod view;
@@ -38,7 +39,7 @@ pub use actor::{
 pub use clock::steady_wall_clock;
 pub use control::PoolPlan;
 pub use keeper::{Inheritance, Keeper, Save};
-pub use learned::{Patterns, PatternsError};
+pub use learned::{Patterns, PatternsError, Publish};
 pub use orders::{DeskPorts, OrderDesk};
 pub use pattern_clock::Learning;
 pub use ports::{DecisionSpan, Ports};

@@ -70,7 +70,7 @@ fn invalid(member: &str, message: String, request: &HttpRequest) -> Problem {
 
 /// Who asks: the user name of basic authentication, which a browser lets its user choose, or the
 /// address. The token is one for all operators, so this is a courtesy, not a proof.
-fn author(request: &HttpRequest) -> String {
+pub(crate) fn author(request: &HttpRequest) -> String {
     let header = request
         .headers()
         .get(actix_web::http::header::AUTHORIZATION);

@@ -9,7 +9,7 @@ use tidepool_core::series::{SERIES, SeriesError, SeriesQuery};
 use tidepool_core::{PoolName, Timestamp};
 
 use crate::Shared;
-use crate::change::{body, refused};
+use crate::change::{author, body, refused};
 use crate::fleet::{document, find};
 use crate::problem::{Code, Fault, Problem};
 
@@ -59,7 +59,8 @@ pub(crate) async fn import(
         let detail = format!("the body must be an exported pattern as JSON: {error}");
         Problem::new(Code::BadBody, detail, &request)
     })?;
-    let imported = shared.fleet.import_pattern(&pool, given).await;
+    let imported = shared.fleet.import_pattern(&pool, given, author(&request));
+    let imported = imported.await;
     imported.map_err(|error| refused(&error, &request))?;
     pattern(request, shared, name).await
 }

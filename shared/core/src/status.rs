@@ -215,8 +215,13 @@ pub trait FleetView: Send + Sync + 'static {
     fn pattern(&self, pool: &PoolName) -> Option<serde_json::Value>;
     /// The next 24 hours as the learned pattern expects them.
     fn forecast(&self, pool: &PoolName) -> Option<serde_json::Value>;
-    /// Replaces what was learned by an exported pattern.
-    fn import_pattern(&self, pool: &PoolName, document: serde_json::Value) -> ImportFuture;
+    /// Replaces what was learned by an exported pattern, on behalf of `by`.
+    fn import_pattern(
+        &self,
+        pool: &PoolName,
+        document: serde_json::Value,
+        by: String,
+    ) -> ImportFuture;
     /// Numbers over time.
     ///
     /// # Errors

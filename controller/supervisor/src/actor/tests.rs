@@ -1,3 +1,5 @@
+mod learning;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -94,7 +96,7 @@ async fn patterns(kv: &Arc<dyn Kv>, plans: &[PoolPlan]) -> Patterns {
         zone: "UTC",
         speed: 1.0,
     };
-    let patterns = Patterns::load(Arc::clone(kv), plans, learning, &|_| {}).await;
+    let patterns = Patterns::load(Arc::clone(kv), plans, learning, Arc::new(|_| {})).await;
     patterns.unwrap()
 }
 
@@ -415,31 +417,6 @@ async fn raised_bounds_are_used_and_shown() {
     scene.seconds(60, 300).await;
     assert!(scene.outside.last_target().n > 2);
     assert_eq!(scene.view.pools()[0].max, 9);
-}
-
-#[actix::test]
-async fn a_new_supervisor_goes_on_with_what_was_learned() {
-    let kv: Arc<dyn Kv> = Arc::new(EmbeddedStore::ephemeral().unwrap());
-    let scene = Scene::start_on(Arc::clone(&kv), quick()).await;
-    scene.seconds(120, 300).await;
-    assert!(scene.outside.saves.lock().len() >= 3, "every half minute");
-    let n = scene.outside.last_target().n;
-    let saves = scene.addr.send(Checkpoint).await.unwrap();
-    crate::Keeper::start(Arc::clone(&kv)).finish(saves).await;
-
-    let scene = Scene::start_on(kv, quick()).await;
-    // The same workers run; the first quiet second must neither forget the load nor shrink.
-    scene.outside.targets.lock().push(SetTarget {
-        pool: pool_name(),
-        epoch: 3,
-        seq: 1,
-        n,
-    });
-    scene.second(0).await;
-    assert_eq!(scene.outside.last_target().n, n);
-    let explained = scene.view.explain(&pool_name()).unwrap();
-    let rate = explained.decision["observed_rate"].as_f64().unwrap();
-    assert!(rate > 100.0, "{rate}");
 }
 
 #[actix::test]

@@ -14,12 +14,18 @@ use tidepool_core::{PoolName, WorkerId, WorkerState};
 pub(crate) struct FakeFleet {
     drained: Mutex<Vec<String>>,
     changes: Mutex<Vec<PoolChange>>,
+    importers: Mutex<Vec<String>>,
 }
 
 impl FakeFleet {
     /// Workers that were told to drain.
     pub(crate) fn drained(&self) -> Vec<String> {
         self.drained.lock().clone()
+    }
+
+    /// Who asked for an import.
+    pub(crate) fn importers(&self) -> Vec<String> {
+        self.importers.lock().clone()
     }
 
     /// Changes that were asked for.
@@ -135,7 +141,8 @@ impl FleetView for FakeFleet {
         (pool.as_str() == "echo").then(|| json!({"pool": pool, "points": []}))
     }
 
-    fn import_pattern(&self, _: &PoolName, document: Value) -> ImportFuture {
+    fn import_pattern(&self, _: &PoolName, document: Value, by: String) -> ImportFuture {
+        self.importers.lock().push(by);
         Box::pin(async move {
             if document["version"] == 2 {
                 return Ok(());

@@ -15,8 +15,10 @@ async fn a_pattern_is_exported_imported_and_checked() {
     let nothing = server.document("/v1/pools/grammar/pattern").await;
     assert_eq!(nothing, json!({"pool": "grammar"}));
     let put = |body: String| server.put("/v1/pools/echo/pattern", body);
-    let good = put(exported["document"].to_string()).send().await.unwrap();
+    let good = put(exported["document"].to_string()).basic_auth("ann", Some("x"));
+    let good = good.send().await.unwrap();
     assert_eq!(good.status(), 200);
+    assert_eq!(server.fleet.importers(), ["ann"]);
     let corrupt = put("{}".into()).send().await.unwrap();
     let told = problem(corrupt, 422, "invalid").await;
     assert_eq!(told["errors"][0]["parameter"], "document");

@@ -12,7 +12,8 @@ use tidepool_store::Kv;
 use tidepool_supervisor::decision_log::{DecisionLog, DecisionLogConfig};
 use tidepool_supervisor::{
     DecisionSpan, DeskPorts, Inheritance, Keeper, Learning, NodeReports, OrderDesk, Patterns,
-    PoolPlan, PoolReports, Ports, Supervisor, SupervisorConfig, SupervisorView, steady_wall_clock,
+    PoolPlan, PoolReports, Ports, Publish, Supervisor, SupervisorConfig, SupervisorView,
+    steady_wall_clock,
 };
 use tidepool_telemetry::{Registry, SpanKind, SpanRecord, Spans};
 use tidepool_worker::{Node, Target};
@@ -93,16 +94,17 @@ impl Estate {
         feed: &Feed,
     ) -> anyhow::Result<Self> {
         let events = feed.clone();
-        let publish = move |event| events.publish(event);
-        let inherited = Inheritance::load(kv, &plans, &publish).await;
+        let publish: Publish = Arc::new(move |event| events.publish(event));
+        let inherited = Inheritance::load(kv, &plans, &*publish).await;
         let inherited = inherited.context("what the controller learned cannot be read")?;
         let learning = Learning {
             zone: &settings.time_zone,
             speed: f64::from(settings.pattern_speed),
         };
-        let patterns = Patterns::load(Arc::clone(kv), &plans, learning, &publish).await?;
+        let patterns = Patterns::load(Arc::clone(kv), &plans, learning, Arc::clone(&publish));
+        let patterns = patterns.await?;
         let ports = DeskPorts {
-            publish: Box::new(publish),
+            publish: Box::new(move |event| publish(event)),
             now: Box::new(steady_wall_clock()),
         };
         let orders = OrderDesk::open(Arc::clone(kv), &plans, ports).await;

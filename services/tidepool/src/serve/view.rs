@@ -65,9 +65,14 @@ impl FleetView for View {
         self.supervisor.patterns().forecast(pool, now())
     }
 
-    fn import_pattern(&self, pool: &PoolName, document: serde_json::Value) -> ImportFuture {
+    fn import_pattern(
+        &self,
+        pool: &PoolName,
+        document: serde_json::Value,
+        by: String,
+    ) -> ImportFuture {
         let patterns = self.supervisor.patterns().clone();
-        Box::pin(patterns.import(pool.clone(), document))
+        Box::pin(patterns.import(pool.clone(), document, by))
     }
 
     fn series(&self, query: &SeriesQuery) -> Result<SeriesAnswer, SeriesError> {
