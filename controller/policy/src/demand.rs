@@ -70,6 +70,15 @@ impl Default for Record {
 }
 
 impl Record {
+    fn heal(&mut self) {
+        if !(self.variance_short.is_finite() && self.variance_long.is_finite()) {
+            *self = Self {
+                loss: self.loss,
+                ..Self::default()
+            };
+        }
+    }
+
     fn sigma(&self) -> f64 {
         let variance = 0.7 * self.variance_short + 0.3 * self.variance_long;
         if variance.is_finite() {
@@ -112,10 +121,12 @@ impl Persistence {
     fn learn(&mut self, expected: f64, actual: f64, dt_s: f64) {
         // One wild rise must not decide for all.
         let weight = (dt_s / 5.0).min(1.0) / (1.0 + expected * expected);
+        let actual = actual.clamp(-expected, 2.0 * expected);
         let keep = 1.0 - share(dt_s, PERSISTENCE_S);
         self.expected_squared = self.expected_squared * keep + weight * expected * expected;
         self.expected_by_actual = self.expected_by_actual * keep + weight * expected * actual;
-        if self.expected_squared.is_nan() || self.expected_squared <= 1e-6 {
+        let sound = self.expected_squared.is_finite() && self.expected_by_actual.is_finite();
+        if !sound || self.expected_squared <= 1e-6 {
             *self = Self::default();
         }
     }
@@ -148,12 +159,48 @@ pub(crate) struct Demand {
     /// Rate and length of the newest window.
     newest_rate: f64,
     newest_s: f64,
+    #[serde(deserialize_with = "known_experts")]
     records: [Record; EXPERTS],
     speaker: usize,
+    #[serde(deserialize_with = "comparable")]
     pending: std::collections::VecDeque<Pending>,
     asked_ms: u64,
     scored_ms: u64,
     persistence: Persistence,
+}
+
+/// Records of another version, which knew fewer experts or more: new ones are appended.
+fn known_experts<'de, D: serde::Deserializer<'de>>(from: D) -> Result<[Record; EXPERTS], D::Error> {
+    let mut records = [Record::default(); EXPERTS];
+    let known = Vec::<Record>::deserialize(from)?;
+    records
+        .iter_mut()
+        .zip(known)
+        .for_each(|(to, known)| *to = known);
+    Ok(records)
+}
+
+/// Forecasts in waiting, without those of a version that knew other experts.
+fn comparable<'de, D: serde::Deserializer<'de>>(
+    from: D,
+) -> Result<std::collections::VecDeque<Pending>, D::Error> {
+    #[derive(Deserialize)]
+    struct AnyPending {
+        due_ms: u64,
+        rates: Vec<f32>,
+        #[serde(default)]
+        rise: Option<Rise>,
+    }
+    let all = Vec::<AnyPending>::deserialize(from)?.into_iter();
+    let same = |any: AnyPending| {
+        let rates = any.rates.try_into().ok()?;
+        Some(Pending {
+            due_ms: any.due_ms,
+            rates,
+            rise: any.rise,
+        })
+    };
+    Ok(all.filter_map(same).collect())
 }
 
 /// What is expected, in requests per second.
@@ -243,6 +290,9 @@ impl Demand {
         learned: Option<Learned>,
         scale: Scale,
     ) {
+        // A start-up time that has fallen must not make the new forecasts wait for the old ones.
+        let latest_ms = now_ms.saturating_add(crate::clock::millis(2.0 * horizon_s));
+        self.pending.retain(|p| p.due_ms <= latest_ms);
         while self.pending.front().is_some_and(|p| p.due_ms <= now_ms) {
             if let Some(due) = self.pending.pop_front() {
                 self.score_one(&due, now_ms, horizon_s, scale);
@@ -294,6 +344,7 @@ impl Demand {
             // Half of the chance fluctuation of the comparison itself is above zero.
             let chance = 0.5 * f64::from(rate) / (ACTUAL_S * forecast * forecast);
             let squared = error.max(0.0).powi(2) - chance;
+            record.heal();
             record.variance_short += short * (squared - record.variance_short);
             record.variance_long += long * (squared - record.variance_long);
         }

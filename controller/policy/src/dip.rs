@@ -31,7 +31,9 @@ impl Dip {
     /// Takes in the rate of the last seconds beside the median that the pattern expects.
     pub(crate) fn see(&mut self, now_ms: u64, rate: f64, median_rate: Option<f64>, service_s: f64) {
         if let Some(absence) = self.absence {
-            if rate >= BACK * absence.expected_rate {
+            // Back, or as it usually is by now.
+            let usual = median_rate.is_some_and(|median| rate >= BACK * median);
+            if rate >= BACK * absence.expected_rate || usual {
                 self.absence = None;
             }
             return;

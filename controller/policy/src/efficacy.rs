@@ -5,7 +5,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::clock::millis;
 use crate::ewma::{Ewma, clean, share};
 use crate::observation::{Observation, WorkSample};
 
@@ -23,7 +22,9 @@ const FULL: f64 = 0.9;
 /// A growth whose effect is awaited.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 struct Trial {
-    began_ms: u64,
+    /// Seconds of work that were heard of since.
+    #[serde(default)]
+    heard_s: f64,
     ready: u32,
     good_rate: f64,
     service_s: f64,
@@ -49,15 +50,18 @@ impl Efficacy {
         let good = (clean(work.completed) - clean(work.failed)).max(0.0);
         self.good.add(good / window_s, part);
         self.arrivals.add(clean(work.arrivals) / window_s, part);
+        if let Some(trial) = &mut self.trial {
+            trial.heard_s += window_s.min(10.0);
+        }
     }
 
     /// The pool has grown at policy time `now_ms`.
-    pub(crate) fn grew(&mut self, now_ms: u64, ready: u32, service_s: Option<f64>) {
+    pub(crate) fn grew(&mut self, ready: u32, service_s: Option<f64>) {
         let (Some(good_rate), Some(service_s)) = (self.good.get(), service_s) else {
             return;
         };
         self.trial.get_or_insert(Trial {
-            began_ms: now_ms,
+            heard_s: 0.0,
             ready,
             good_rate,
             service_s,
@@ -78,7 +82,8 @@ impl Efficacy {
             return;
         };
         let patience_s = 2.0 * startup_s + 3.0 * trial.service_s + 2.0 * MEMORY_S;
-        if now_ms < trial.began_ms.saturating_add(millis(patience_s)) {
+        // Silence is not a sign that nothing was gained.
+        if trial.heard_s < patience_s {
             return;
         }
         self.trial = None;
@@ -101,9 +106,9 @@ impl Efficacy {
         }
     }
 
-    /// Whether growth is frozen at policy time `now_ms`.
+    /// Whether growth is frozen at policy time `now_ms`, or waits for what a probe shows.
     pub(crate) fn frozen(&self, now_ms: u64) -> bool {
-        now_ms < self.frozen_until_ms
+        now_ms < self.frozen_until_ms || (self.probing && self.trial.is_some())
     }
 
     /// Most workers that may be added at once, if that is limited.
@@ -146,7 +151,7 @@ mod tests {
     fn tried(goodput: f64) -> Efficacy {
         let mut efficacy = Efficacy::default();
         (0..60).for_each(|_| efficacy.learn(&window(200.0, 80.0)));
-        efficacy.grew(60_000, 4, Some(0.5));
+        efficacy.grew(4, Some(0.5));
         for s in 61..120 {
             efficacy.learn(&window(200.0, goodput));
             efficacy.judge(1_000 * s, &full(8), 5.0);
@@ -173,7 +178,7 @@ mod tests {
     fn nothing_is_judged_before_the_workers_could_have_shown() {
         let mut efficacy = Efficacy::default();
         (0..60).for_each(|_| efficacy.learn(&window(200.0, 80.0)));
-        efficacy.grew(60_000, 4, Some(0.5));
+        efficacy.grew(4, Some(0.5));
         efficacy.judge(80_000, &full(8), 5.0);
         assert!(efficacy.trial.is_some());
     }

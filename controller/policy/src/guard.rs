@@ -113,7 +113,7 @@ pub(crate) fn settle(
         verdict.reason = Reason::Adopted;
     }
     memory.decided = true;
-    record(policy, memory, observation, (target, verdict.to));
+    record(policy, memory, observation, target, &verdict);
     compose(
         policy,
         memory,
@@ -124,20 +124,32 @@ pub(crate) fn settle(
     )
 }
 
-/// Takes note of a change of the target.
-fn record(policy: &Policy, memory: &mut Memory, observation: &Observation, (from, to): (u32, u32)) {
-    let now_ms = memory.clock.now_ms();
-    let direction = direction(from, to);
-    match direction {
-        Direction::Hold => return,
-        Direction::Up => {
-            let ready = observation.workers.map_or(from, |workers| workers.ready);
-            let service_s = memory.service.mean_s();
-            memory.efficacy.grew(now_ms, ready, service_s);
-        }
-        Direction::Down => memory.efficacy.shrank(),
+/// Takes note of a change of the target. What bounds and operators bring about is not the rule
+/// changing its mind: it neither costs a reversal nor tries whether workers help.
+fn record(
+    policy: &Policy,
+    memory: &mut Memory,
+    observation: &Observation,
+    from: u32,
+    verdict: &Verdict,
+) {
+    let direction = direction(from, verdict.to);
+    if direction == Direction::Hold {
+        return;
     }
-    memory.target = Some(to);
+    memory.target = Some(verdict.to);
+    let imposed = [Reason::Pinned, Reason::Minimum, Reason::Maximum].contains(&verdict.reason);
+    if imposed {
+        return;
+    }
+    if direction == Direction::Up {
+        let ready = observation.workers.map_or(from, |workers| workers.ready);
+        let service_s = memory.service.mean_s();
+        memory.efficacy.grew(ready, service_s);
+    } else {
+        memory.efficacy.shrank();
+    }
+    let now_ms = memory.clock.now_ms();
     memory.reversals.record(direction, now_ms, &policy.bounds);
 }
 

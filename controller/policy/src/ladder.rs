@@ -71,6 +71,8 @@ pub(crate) const LADDER: [Margin; RUNGS] = [
 ];
 /// Where a pool stands that nothing is known of: the pilot's setting, with the pattern.
 const FIRST: usize = 14;
+/// Price of a late request where promptness is lost.
+const LOST_PRICE: f64 = 5.0;
 /// Relative gain that makes the pool change its margin.
 const SWITCH_GAIN: f64 = 0.01;
 /// Seconds to watch before a margin bolder than the first is believed.
@@ -179,12 +181,14 @@ impl Ladder {
 
     /// Lets every rung live through a step, and moves the live pool if another rung does better.
     pub(crate) fn step(&mut self, mut step: Step<'_>) {
-        step.warm = self.watched_s > 4.0 * (step.terms.startup_s + WARM_S);
-        let step = &step;
         if self.shadows.len() != RUNGS {
             // Also heals a state of another version, which had another ladder.
+            // What they had watched and where the pool stood says nothing about the new ones.
+            *self = Self::default();
             self.shadows = vec![Shadow::adopt(step.live_have); RUNGS];
         }
+        step.warm = self.watched_s > 4.0 * (step.terms.startup_s + WARM_S);
+        let step = &step;
         for (shadow, margin) in self.shadows.iter_mut().zip(LADDER) {
             shadow.step(step, margin);
         }
@@ -233,18 +237,27 @@ impl Shadow {
 
     /// Worker-seconds, with what late requests are worth.
     fn priced(&self, config: &TidepoolConfig) -> f64 {
-        let late_share = self.late_share().min(config.late_share_max);
-        self.cost * (1.0 + config.late_price * late_share)
+        let late = self.late_share();
+        let capped = late.min(config.late_share_max);
+        // Beyond the cap a late request weighs little, never nothing.
+        self.cost * (1.0 + config.late_price * capped + LOST_PRICE * (late - capped))
     }
 
     fn starting(&self) -> u32 {
-        self.launches.iter().map(|launch| launch.workers).sum()
+        let add = |sum: u32, launch: &Launch| sum.saturating_add(launch.workers);
+        self.launches.iter().fold(0, add)
+    }
+
+    fn have(&self) -> u32 {
+        self.ready.saturating_add(self.starting())
     }
 
     fn step(&mut self, step: &Step<'_>, margin: Margin) {
         self.open(step.now_ms);
+        // The upper bound is obeyed at once, as by the live pool.
+        self.retire(self.have().saturating_sub(step.bounds.max));
         self.serve(step);
-        let have = self.ready + self.starting();
+        let have = self.have();
         self.cost = self.cost * step.keep() + f64::from(have) * step.dt_s;
         let seen = step.terms.of_fleet(self.ready, have - self.ready);
         let need = seen
@@ -268,7 +281,8 @@ impl Shadow {
             .front()
             .is_some_and(|launch| launch.due_ms <= now_ms)
         {
-            self.ready += self.launches.pop_front().map_or(0, |launch| launch.workers);
+            let opened = self.launches.pop_front().map_or(0, |launch| launch.workers);
+            self.ready = self.ready.saturating_add(opened);
         }
     }
 
@@ -306,10 +320,10 @@ impl Shadow {
             return;
         }
         self.reversals.record(Direction::Up, step.now_ms, bounds);
-        let due_ms = step.now_ms + millis(startup_s);
+        let due_ms = step.now_ms.saturating_add(millis(startup_s));
         let apart_ms = millis(startup_s / LAUNCHES);
         match self.launches.back_mut() {
-            Some(last) if due_ms < last.due_ms + apart_ms => last.workers += more,
+            Some(last) if due_ms < last.due_ms.saturating_add(apart_ms) => last.workers += more,
             _ => self.launches.push_back(Launch {
                 due_ms,
                 workers: more,
@@ -319,7 +333,9 @@ impl Shadow {
 
     fn shrink(&mut self, step: &Step<'_>, have: u32, need: f64) {
         let cooldown_ms = millis(step.bounds.cooldown_s);
-        let recent = |change: crate::reversal::Change| step.now_ms < change.at_ms + cooldown_ms;
+        let recent = |change: crate::reversal::Change| {
+            step.now_ms < change.at_ms.saturating_add(cooldown_ms)
+        };
         if self.reversals.last().is_some_and(recent) {
             return;
         }
@@ -336,12 +352,16 @@ impl Shadow {
         let Some(wish) = fleet.wish(step.quiet_s_min) else {
             return;
         };
-        let mut fewer = have.saturating_sub(step.bounds.clamp(wish.to));
+        let fewer = have.saturating_sub(step.bounds.clamp(wish.to));
         if fewer == 0 {
             return;
         }
         self.reversals
             .record(Direction::Down, step.now_ms, step.bounds);
+        self.retire(fewer);
+    }
+
+    fn retire(&mut self, mut fewer: u32) {
         // The newest launches are cancelled first.
         while fewer > 0
             && let Some(last) = self.launches.back_mut()

@@ -1,5 +1,6 @@
-//! What a pool's policy remembers from one decision to the next. Bounded (about three kilobytes),
-//! and serialisable so that a restarted supervisor and a replay go on where this one was.
+//! What a pool's policy remembers from one decision to the next. Bounded (about twenty kilobytes,
+//! most of it the shadow fleets), and serialisable so that a restarted supervisor and a replay go on
+//! where this one was.
 
 use serde::{Deserialize, Serialize};
 

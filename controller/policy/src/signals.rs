@@ -109,7 +109,8 @@ impl Terms<'_> {
         if margin.learned {
             need.max(self.floor_need())
         } else {
-            need
+            // Whom the pattern expects must not find nobody there, whatever margin is held.
+            need.max(self.floor_need().min(1.0))
         }
     }
 
@@ -186,6 +187,13 @@ pub(crate) fn assess(
         needs.slots = observation.forecast.map(|_| terms.floor_need());
     }
     let floor = terms.floor_need();
+    let margin = config.margin.unwrap_or_else(|| memory.ladder.margin());
+    // Without the floor's margin it still asks for the first worker.
+    let floor = if margin.learned {
+        floor
+    } else {
+        floor.min(1.0)
+    };
     let raised = floor > 0.0 && needs.slots.is_some_and(|need| need <= floor);
     let follows = outlook.is_some_and(|o| o.learned && o.rate > o.recent);
     let by_pattern = raised || (follows && learned.is_some());

@@ -4,7 +4,7 @@ use crate::clock::seconds;
 use crate::config::{Policy, TidepoolConfig};
 use crate::decision::{Needs, RateForecast, Signal, score, whole};
 use crate::memory::Memory;
-use crate::observation::Observation;
+use crate::observation::{Observation, ProfileForecast};
 use crate::retire::{Fleet, Retirement};
 use crate::reversal::REVERSAL_MS;
 use crate::signals::{self, Assessment};
@@ -56,7 +56,9 @@ pub(crate) fn appraise(
     let now_ms = memory.clock.now_ms();
     memory.burst.see(now_ms, assessment.fast_need, have);
     if let (Some(outlook), Some(service_s)) = (assessment.outlook, assessment.service_s) {
-        let median_rate = observation.forecast.map(|forecast| forecast.median_rate);
+        // The forecast is for one start-up time ahead; a morning rise is no absence.
+        let now = |forecast: ProfileForecast| forecast.median_rate / forecast.growth.max(1.0);
+        let median_rate = observation.forecast.map(now);
         memory
             .dip
             .see(now_ms, outlook.recent, median_rate, service_s);
