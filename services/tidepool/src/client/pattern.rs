@@ -12,6 +12,8 @@ use crate::terminal::{Printer, harmless, number, text};
 
 /// Largest file that is imported, in bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
+/// Longest account of a fit that failed, in characters.
+const PROBLEM_LEN_MAX: usize = 200;
 /// Names of the days as a week begins.
 const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 
@@ -74,6 +76,9 @@ fn show<W: Write>(answer: &Value, printer: &mut Printer<W>) -> anyhow::Result<()
         "{pool}: {} of 168 hours are known ({zone}), {state}",
         known.len()
     ))?;
+    if let Some(told) = contest(answer) {
+        printer.line(&told)?;
+    }
     if known.is_empty() {
         return Ok(printer.line("  a pattern begins with the first whole day")?);
     }
@@ -86,6 +91,30 @@ fn show<W: Write>(answer: &Value, printer: &mut Printer<W>) -> anyhow::Result<()
         number("CONFIDENCE"),
     ];
     Ok(printer.table(columns, &rows)?)
+}
+
+/// How the challenger fared at one start-up time beside the pattern and the last value; `None` before
+/// it was ever fitted.
+fn contest(answer: &Value) -> Option<String> {
+    let [contest, challenger] = [&answer["contest"][0], &answer["challenger"]];
+    let judged = contest["judged"].as_u64().unwrap_or_default();
+    if let Some(problem) = challenger["problem"].as_str() {
+        let problem: String = harmless(problem).chars().take(PROBLEM_LEN_MAX).collect();
+        return Some(format!("  the challenger sits out: {problem}"));
+    }
+    if judged == 0 {
+        let fitted_at = harmless(challenger["fitted_at"].as_str()?);
+        return Some(format!(
+            "  the challenger was fitted at {fitted_at}; none of its forecasts was judged yet"
+        ));
+    }
+    let loss = |whose: &str| contest[whose].as_f64().unwrap_or_default();
+    Some(format!(
+        "  pinball loss over {judged} forecasts: pattern {:.3}, last value {:.3}, challenger {:.3}",
+        loss("profile_loss"),
+        loss("last_value_loss"),
+        loss("challenger_loss")
+    ))
 }
 
 fn row(hour: &Value) -> [String; 5] {
@@ -115,6 +144,29 @@ mod tests {
         let hour = json!({"hour_of_week": 50, "median_rate": 3.5, "p10_rate": null,
             "p90_rate": 4.0, "confidence": 0.5});
         assert_eq!(row(&hour), ["Wed 02h", "-", "3.50", "4.00", "50 %"]);
+    }
+
+    #[test]
+    fn the_contest_is_told_as_far_as_it_came() {
+        let mut answer = json!({"contest": [{"judged": 0}],
+            "challenger": {"fitted_at": null, "problem": null}});
+        assert_eq!(contest(&answer), None);
+        assert_eq!(contest(&json!({})), None, "an older controller has none");
+        answer["challenger"]["fitted_at"] = "2026-11-20T20:00:00.000Z".into();
+        let told = contest(&answer).unwrap();
+        assert!(told.contains("at 2026-11-20T20:00:00.000Z"), "{told}");
+        answer["contest"][0] = json!({"judged": 7, "profile_loss": 0.25,
+            "last_value_loss": 0.5, "challenger_loss": 0.375});
+        assert_eq!(
+            contest(&answer).unwrap(),
+            "  pinball loss over 7 forecasts: pattern 0.250, last value 0.500, challenger 0.375"
+        );
+        answer["challenger"]["problem"] = "no\u{1b}[2Jseason".into();
+        let told = contest(&answer).unwrap();
+        assert!(
+            told.contains("sits out") && !told.contains('\u{1b}'),
+            "{told}"
+        );
     }
 
     #[test]

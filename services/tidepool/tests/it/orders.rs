@@ -114,12 +114,13 @@ async fn what_was_learned_is_kept_and_what_is_damaged_set_aside() {
     target(&process, 1).await;
     process.stop().await;
     let path = folder.path().to_owned();
-    let keys = ["controller/memory/echo", "controller/pattern/echo"];
+    let learned = ["memory", "pattern", "challenger"];
+    let keys = learned.map(|what| format!("controller/{what}/echo"));
     let damaged = tokio::task::spawn_blocking(move || {
         kept(&path, |store| {
             for key in keys {
-                assert!(wait(store.get(key)).unwrap().is_some(), "{key} is kept");
-                wait(store.put(key, Bytes::from_static(b"nonsense"), None)).unwrap();
+                assert!(wait(store.get(&key)).unwrap().is_some(), "{key} is kept");
+                wait(store.put(&key, Bytes::from_static(b"nonsense"), None)).unwrap();
             }
         });
     });
@@ -127,7 +128,7 @@ async fn what_was_learned_is_kept_and_what_is_damaged_set_aside() {
 
     let process = Start::at(folder.path()).run().await;
     target(&process, 1).await;
-    for what in ["memory", "pattern"] {
+    for what in learned {
         let is_it = |event: &Value| {
             event["type"] == "io.tidepool.config.rejected" && event["data"]["what"] == what
         };
@@ -211,6 +212,25 @@ async fn the_pattern_is_shown_exported_and_imported() {
     let pattern = process.look("/v1/pools/echo/pattern").await;
     let rate = pattern["hours"][50]["median_rate"].as_f64().unwrap();
     assert!((6.0..8.0).contains(&rate), "{rate}");
+    let is_import =
+        |event: &Value| event["type"] == "io.tidepool.config.applied" && event["subject"] == "echo";
+    let applied = event(&process, is_import).await;
+    let sentence = applied["data"]["sentence"].as_str().unwrap();
+    assert!(
+        sentence.starts_with("learned hours imported by"),
+        "{sentence}"
+    );
+    assert_eq!(applied["data"]["pool"], "echo");
+    assert!(
+        applied["data"]["by"]
+            .as_str()
+            .unwrap()
+            .contains("127.0.0.1")
+    );
+    // Nothing was seen that a challenger could be fitted to.
+    let fitted = &pattern["challenger"];
+    assert_eq!(*fitted, json!({ "fitted_at": null, "problem": null }));
+    assert_eq!(pattern["contest"][0]["judged"], 0);
     document["week"][50]["rate"] = json!(-7.0);
     std::fs::write(&file, document.to_string()).unwrap();
     let refused = process
