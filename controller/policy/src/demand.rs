@@ -8,13 +8,14 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ewma::{Ewma, share};
+use crate::rise::{Level, Persistence, RISE_DEVIATIONS, Rise};
 
 const LEVELS: usize = 6;
 /// Experts that follow the learned pattern.
 const LEARNED: usize = 2;
 const EXPERTS: usize = 2 * LEVELS + LEARNED;
 /// Time constant of the slowest level; each of the others is half of the next.
-const SLOWEST_S: f64 = 64.0;
+pub(crate) const SLOWEST_S: f64 = 64.0;
 /// Time constant of what a forecast is compared with.
 const ACTUAL_S: f64 = 5.0;
 /// Forecasts that wait to be scored. Longer horizons are sampled more thinly.
@@ -24,30 +25,13 @@ const LOSS_MEMORY_S: f64 = 3_600.0;
 const SCALE_SHORT_S: f64 = 1_800.0;
 const SCALE_LONG_S: f64 = 86_400.0;
 /// A share of the trend is believed; all of it overshoots.
-const TREND_SHARE: f64 = 0.6;
+pub(crate) const TREND_SHARE: f64 = 0.6;
 /// Relative gain that makes another expert speak.
 const SWITCH_GAIN: f64 = 0.02;
-/// Scales on which a rise is looked for: 4, 8 and 16 seconds.
-const RISE_LEVELS: usize = 3;
-/// Deviations from which a slope counts for learning how far rises go on.
-const RISE_DEVIATIONS: f64 = 3.0;
-/// Largest gain within one start-up time that a slope is believed, in multiples of the level.
-const RISE_MAX: f64 = 8.0;
-/// How much the first guess at the persistence weighs, in squared relative gains.
-const PERSISTENCE_WEIGHT: f64 = 1.0;
-const PERSISTENCE_S: f64 = 172_800.0;
 /// Horizon up to which one window is enough to believe a sudden rise.
 const SUDDEN_HORIZON_S: f64 = 2.5;
 /// Standard deviation of the log error that is assumed before anything was learned.
 const SIGMA_AT_FIRST: f64 = 0.03;
-
-/// One time constant: the level and the level of the level, from which the trend follows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-struct Level {
-    once: Ewma,
-    twice: Ewma,
-}
 
 /// What is known of one expert's errors.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -87,58 +71,6 @@ impl Record {
             SIGMA_AT_FIRST
         }
     }
-}
-
-/// How far a significant rise goes on, learned: the share of its slope that was left after one
-/// start-up time, by least squares over the rises of about a day.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-struct Persistence {
-    expected_squared: f64,
-    expected_by_actual: f64,
-}
-
-impl Default for Persistence {
-    fn default() -> Self {
-        Self {
-            expected_squared: PERSISTENCE_WEIGHT,
-            expected_by_actual: PERSISTENCE_WEIGHT * TREND_SHARE,
-        }
-    }
-}
-
-impl Persistence {
-    fn share(&self) -> f64 {
-        let share = self.expected_by_actual / self.expected_squared;
-        if share.is_finite() {
-            share.clamp(0.0, 1.0)
-        } else {
-            0.0
-        }
-    }
-
-    /// Takes in a rise that was expected to gain `expected` and gained `actual`, both relative.
-    fn learn(&mut self, expected: f64, actual: f64, dt_s: f64) {
-        // One wild rise must not decide for all.
-        let weight = (dt_s / 5.0).min(1.0) / (1.0 + expected * expected);
-        let actual = actual.clamp(-expected, 2.0 * expected);
-        let keep = 1.0 - share(dt_s, PERSISTENCE_S);
-        self.expected_squared = self.expected_squared * keep + weight * expected * expected;
-        self.expected_by_actual = self.expected_by_actual * keep + weight * expected * actual;
-        let sound = self.expected_squared.is_finite() && self.expected_by_actual.is_finite();
-        if !sound || self.expected_squared <= 1e-6 {
-            *self = Self::default();
-        }
-    }
-}
-
-/// A rise beyond chance: the level now, without the lag of its average, and what its slope would
-/// add until a worker that is launched now is ready.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-struct Rise {
-    base: f64,
-    gain: f64,
 }
 
 /// Forecasts of all experts for one moment of policy time.
@@ -263,7 +195,7 @@ impl Demand {
         let chosen = forecasts.get(speaker).copied().unwrap_or(recent);
         let floor = self.burst_floor(horizon_s, burst_deviations);
         let sudden = self.sudden_floor(horizon_s, burst_deviations);
-        let rise = self.rise(horizon_s, burst_deviations);
+        let rise = Rise::seen(&self.levels, horizon_s, burst_deviations);
         let risen = rise.map_or(0.0, |rise| rise.base + self.persistence.share() * rise.gain);
         // Twice the last eight seconds: a slow expert must not keep a pool up after the load left.
         let growth = learned.map_or(1.0, |learned| learned.growth);
@@ -307,7 +239,7 @@ impl Demand {
                 due_ms: now_ms.saturating_add(crate::clock::millis(horizon_s)),
                 #[expect(clippy::cast_possible_truncation, reason = "seven digits are plenty")]
                 rates: self.forecasts(horizon_s, learned).map(|rate| rate as f32),
-                rise: self.rise(horizon_s, RISE_DEVIATIONS),
+                rise: Rise::seen(&self.levels, horizon_s, RISE_DEVIATIONS),
             });
         }
     }
@@ -404,29 +336,6 @@ impl Demand {
         // Poisson arrivals averaged over tau have variance rate / (2 tau); work of varying size
         // doubles it.
         (level - deviations * (level / tau_s).sqrt()).max(0.0)
-    }
-
-    /// The rise of the last seconds, if it is one beyond chance: by the scale that sees it best.
-    fn rise(&self, horizon_s: f64, deviations: f64) -> Option<Rise> {
-        let mut tau_s = SLOWEST_S / 32.0;
-        let mut best: Option<Rise> = None;
-        for level in self.levels.iter().take(RISE_LEVELS + 1).skip(1) {
-            tau_s *= 2.0;
-            let flat = level.once.value();
-            // Brown's double exponential smoothing: this difference is the slope times tau, and
-            // under Poisson arrivals it has variance rate / (4 tau).
-            let slope = flat - level.twice.value();
-            let sure = slope - deviations * (flat / (4.0 * tau_s)).sqrt();
-            if sure > 0.0 {
-                let rise = Rise {
-                    base: flat + sure,
-                    gain: (sure * horizon_s / tau_s).min(RISE_MAX * flat),
-                };
-                let ends = |rise: &Rise| rise.base + rise.gain;
-                best = best.filter(|best| ends(best) >= ends(&rise)).or(Some(rise));
-            }
-        }
-        best
     }
 
     /// What the newest window alone proves beyond chance. Believed only where a worker starts

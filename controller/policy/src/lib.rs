@@ -45,6 +45,7 @@ mod peaks;
 mod resources;
 mod retire;
 mod reversal;
+mod rise;
 mod sentence;
 mod service;
 mod signals;

@@ -15,6 +15,9 @@ const SERVICE_S_ASSUMED: f64 = 0.05;
 const ROOT_STAFFING: f64 = 3.0;
 /// The wait objective is at least this share of the whole one.
 const WAIT_SHARE_MIN: f64 = 0.2;
+/// Slots in use below which a pool is idle, unless a request is to come within ten start-up times.
+const IDLE_SLOTS: f64 = 1e-3;
+const IDLE_STARTUPS: f64 = 10.0;
 /// Losses per second that are not worth a worker.
 const LOST_MIN: f64 = 0.01;
 /// A signal that was measured once is held, and holds the pool, for this long.
@@ -84,6 +87,9 @@ impl Terms<'_> {
     /// full at all. k solves for the sum of both exponents: constant for a large pool, square-root
     /// staffing for a small one or an objective of no wait.
     fn free_slots(&self, load: f64) -> f64 {
+        if load <= 0.0 {
+            return 0.0;
+        }
         let factor = self.config.free_slot_factor;
         let patience = self.wait_objective_s / self.service_s;
         let crowd = 4.0 * (factor / ROOT_STAFFING).powi(2) / load.max(1e-12);
@@ -96,10 +102,17 @@ impl Terms<'_> {
         (load + self.free_slots(load)) / self.slots()
     }
 
+    /// Whether a pool may sleep: averages of what is over are never quite zero, and without this two
+    /// slots would keep a worker for ever. Who starts slowly sleeps lightly.
+    fn is_idle(&self, load: f64) -> bool {
+        load < IDLE_SLOTS && self.outlook.rate * self.startup_s * IDLE_STARTUPS < 1.0
+    }
+
     /// Offered load in Erlangs when a worker launched now is ready, with a margin for the error of
     /// the forecast.
     pub(crate) fn slots_need(&self, margin: Margin) -> f64 {
         let load = self.outlook.rate * self.service_s;
+        let load = if self.is_idle(load) { 0.0 } else { load };
         let deviations = margin.deviations * self.outlook.sigma;
         let growth = deviations.min(margin.log_max).max(margin.log_min).exp() - 1.0;
         // The offset lets a small pool see its chance of growing; a pool that is as good as idle
