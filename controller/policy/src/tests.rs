@@ -5,4 +5,5 @@ mod laws;
 mod learned;
 mod orders;
 mod pool;
+mod rails;
 mod story;
