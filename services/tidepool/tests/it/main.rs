@@ -10,6 +10,7 @@ mod feed;
 mod keda;
 mod load;
 mod orders;
+mod pattern;
 mod process;
 mod scaling;
 mod stand_in;
