@@ -446,4 +446,18 @@ mod tests {
             demand.pending.len()
         );
     }
+
+    #[test]
+    fn what_was_learned_with_fewer_experts_is_kept() {
+        let now = fed((0..600).map(f64::from), 12.0);
+        let mut stored = serde_json::to_value(&now).unwrap();
+        stored["records"].as_array_mut().unwrap().truncate(12);
+        for pending in stored["pending"].as_array_mut().unwrap() {
+            pending["rates"].as_array_mut().unwrap().truncate(12);
+        }
+        let loaded: Demand = serde_json::from_value(stored).unwrap();
+        assert_eq!(loaded.records[..12], now.records[..12]);
+        assert_eq!(loaded.records[12..], [Record::default(); 2]);
+        assert_eq!((loaded.levels, loaded.pending.len()), (now.levels, 0));
+    }
 }
