@@ -105,13 +105,7 @@ impl Running {
         let estate = supervision::Estate::load(&stores.kv, plans, &settings.controller, &feed);
         let estate = estate.await?;
         let kept = (estate.keeper.clone(), estate.log.clone());
-        let actors = Actors::start(
-            estate,
-            &pools,
-            hostings,
-            epoch,
-            (&feed, &spans, &registry),
-        )?;
+        let actors = Actors::start(estate, &pools, hostings, epoch, (&feed, &spans, &registry))?;
         let clients = listeners::serve_clients(&settings.http, api.clone())?;
         let (draining, is_draining) = watch::channel(false);
         let view = View {

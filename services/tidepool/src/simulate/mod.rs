@@ -41,7 +41,9 @@ pub(crate) fn run(global: &GlobalArgs, args: &SimulateArgs) -> Exit {
 
 /// Ends the program as for any other mistyped flag.
 fn refuse(fault: &str) -> ! {
-    Cli::command().error(ErrorKind::ValueValidation, fault).exit()
+    Cli::command()
+        .error(ErrorKind::ValueValidation, fault)
+        .exit()
 }
 
 /// What the types of the flags do not tell.
@@ -68,7 +70,8 @@ fn one(global: &GlobalArgs, args: &SimulateArgs) -> anyhow::Result<()> {
 
 fn case(args: &SimulateArgs) -> anyhow::Result<(String, Case)> {
     if let Some(name) = &args.scenario {
-        let scenario = scenario::named(name, &args.model(), args.mean_workers).context("there is no such scenario")?;
+        let scenario = scenario::named(name, &args.model(), args.mean_workers)
+            .context("there is no such scenario")?;
         return Ok((name.clone(), scenario.case(profile(args))));
     }
     let file = args.trace.as_deref().context("no trace was given")?;
@@ -76,7 +79,8 @@ fn case(args: &SimulateArgs) -> anyhow::Result<(String, Case)> {
 }
 
 fn read(file: &Path) -> anyhow::Result<Trace> {
-    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let text =
+        std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     Trace::parse(&text).with_context(|| format!("{} is no trace", file.display()))
 }
 
@@ -123,14 +127,17 @@ impl Contest {
         let prepared = parallel::each(threads, &seeds, |seed| case.prepare(*seed), |_, _| ());
         let prepared: Vec<Prepared> = prepared.into_iter().collect::<Result<_, _>>()?;
         check_policies(&policies, case, &prepared);
-        let jobs: Vec<(&String, &Prepared)> =
-            policies.iter().flat_map(|name| prepared.iter().map(move |p| (name, p))).collect();
+        let jobs: Vec<(&String, &Prepared)> = policies
+            .iter()
+            .flat_map(|name| prepared.iter().map(move |p| (name, p)))
+            .collect();
         let wants = |p: &Prepared| args.html.is_some() && p.seed == args.seed;
         bar.set_message("simulating");
         let passed = AtomicU64::new(0);
         let job = |(name, prepared): &(&String, &Prepared)| {
             let mut watcher = Watcher {
-                record: wants(prepared).then(|| Record::new(case.load.scored_s(), case.model.slots)),
+                record: wants(prepared)
+                    .then(|| Record::new(case.load.scored_s(), case.model.slots)),
                 bar: &bar,
                 passed: &passed,
             };
@@ -140,16 +147,27 @@ impl Contest {
         let results = parallel::each(threads, &jobs, job, |_, _| ());
         bar.finish_and_clear();
         let mut contest = Self {
-            scores: policies.iter().map(|name| (name.clone(), Vec::new())).collect(),
+            scores: policies
+                .iter()
+                .map(|name| (name.clone(), Vec::new()))
+                .collect(),
             records: Vec::new(),
             bound_gap: prepared.iter().map(|p| p.bound.gap()).fold(0.0, f64::max),
         };
         for ((name, _), result) in jobs.iter().zip(results) {
             let (score, record) = result?;
-            for (_, scores) in contest.scores.iter_mut().filter(|(known, _)| known == *name) {
+            for (_, scores) in contest
+                .scores
+                .iter_mut()
+                .filter(|(known, _)| known == *name)
+            {
                 scores.push(score.clone());
             }
-            contest.records.extend(record.filter(|_| *name != CLAIRVOYANT).map(|record| ((*name).clone(), record)));
+            contest.records.extend(
+                record
+                    .filter(|_| *name != CLAIRVOYANT)
+                    .map(|record| ((*name).clone(), record)),
+            );
         }
         Ok(contest)
     }
@@ -172,7 +190,10 @@ fn policies(args: &SimulateArgs, case: &Case) -> Vec<String> {
 
 fn check_policies(policies: &[String], case: &Case, prepared: &[Prepared]) {
     for name in policies.iter().filter(|name| *name != CLAIRVOYANT) {
-        if let Some(Err(fault)) = prepared.first().map(|prepared| case.contender(name, prepared)) {
+        if let Some(Err(fault)) = prepared
+            .first()
+            .map(|prepared| case.contender(name, prepared))
+        {
             refuse(&fault.to_string());
         }
     }
@@ -202,7 +223,8 @@ impl Watch for Watcher<'_> {
         }
         const EVERY: u64 = 10_000;
         if second.second % EVERY == EVERY - 1 {
-            self.bar.set_position(self.passed.fetch_add(EVERY, Ordering::Relaxed) + EVERY);
+            self.bar
+                .set_position(self.passed.fetch_add(EVERY, Ordering::Relaxed) + EVERY);
         }
     }
 }
