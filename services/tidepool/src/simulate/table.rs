@@ -72,7 +72,7 @@ pub(crate) fn run(args: &SimulateArgs, folder: &Path) -> anyhow::Result<()> {
     );
     bar.finish_and_clear();
     results.into_iter().collect::<anyhow::Result<Vec<()>>>()?;
-    let text = markdown(args, &self::known(&rows)?)?;
+    let text = markdown(args, &self::known(&rows)?, &sheet.untrained())?;
     let page = out.join("table.md");
     fs::write(&page, text).with_context(|| format!("cannot write {}", page.display()))
 }
@@ -137,6 +137,14 @@ fn end_last_line(file: &Path) -> anyhow::Result<()> {
 }
 
 impl Sheet<'_> {
+    /// Traces that have no training part.
+    fn untrained(&self) -> Vec<&str> {
+        let case = |trace| trace_case(self.args, trace);
+        let none = |trace| case(trace).load.score_from_s == 0;
+        let traces = self.traces.iter().filter(|(_, trace)| none(trace));
+        traces.map(|(name, _)| name.as_str()).collect()
+    }
+
     fn append(&self, line: &str) -> anyhow::Result<()> {
         let mut file = self
             .file
@@ -241,10 +249,21 @@ impl Figures {
 
 type Key = (String, String, String);
 
-fn markdown(args: &SimulateArgs, rows: &BTreeMap<String, Vec<f64>>) -> anyhow::Result<String> {
+fn markdown(
+    args: &SimulateArgs,
+    rows: &BTreeMap<String, Vec<f64>>,
+    untrained: &[&str],
+) -> anyhow::Result<String> {
     let mut text = String::from(
         "# Simulation results\n\nCost over the clairvoyant bound / late % / reversals a day; means over seeds. Raw numbers: `cells.csv`.\n",
     );
+    if !untrained.is_empty() {
+        writeln!(
+            text,
+            "Too short to train on, and not part of the means: {}.",
+            untrained.join(", ")
+        )?;
+    }
     for smoothing in [Smoothing::B, Smoothing::A] {
         let mut cells: BTreeMap<Key, BTreeMap<&str, Figures>> = BTreeMap::new();
         for (key, numbers) in rows {
@@ -264,7 +283,7 @@ fn markdown(args: &SimulateArgs, rows: &BTreeMap<String, Vec<f64>>) -> anyhow::R
             }
         }
         if !cells.is_empty() {
-            section(&mut text, args, smoothing, &cells)?;
+            section(&mut text, args, (smoothing, untrained), &cells)?;
         }
     }
     Ok(text)
@@ -273,7 +292,7 @@ fn markdown(args: &SimulateArgs, rows: &BTreeMap<String, Vec<f64>>) -> anyhow::R
 fn section(
     text: &mut String,
     args: &SimulateArgs,
-    smoothing: Smoothing,
+    (smoothing, untrained): (Smoothing, &[&str]),
     cells: &BTreeMap<Key, BTreeMap<&str, Figures>>,
 ) -> anyhow::Result<()> {
     let policies: Vec<&str> = args
@@ -288,7 +307,11 @@ fn section(
         "| policy | geometric mean cost | cells at most {LATE_PCT_MAX} % late | most reversals a day |\n|---|---|---|---|"
     )?;
     for policy in &policies {
-        let all: Vec<&Figures> = cells.values().filter_map(|cell| cell.get(policy)).collect();
+        let all: Vec<&Figures> = cells
+            .iter()
+            .filter(|((trace, ..), _)| !untrained.contains(&trace.as_str()))
+            .filter_map(|(_, cell)| cell.get(policy))
+            .collect();
         if all.is_empty() {
             continue;
         }
