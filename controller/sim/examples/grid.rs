@@ -6,7 +6,7 @@
 //!     [size=20,200] [smoothing=b] [days=7] [train=7] [seed=1] [threads=2] [rule=tidepool|threshold]
 //!     [profile=on|off] [zone=UTC] [start_ms=0]
 //!     [bounds=DIR|off]   where the clairvoyant bound of a cell is kept once computed
-//!     [error_deviations=4 ...] ['json={"free_slot_factor":5}'] [bounds.cooldown_s=60]
+//!     [late_price=300 ...] ['json={"free_slot_factor":5}'] [bounds.cooldown_s=60]
 //! ```
 //!
 //! Any other key is a field of the rule's configuration, `bounds.KEY` one of the bounds.
