@@ -29,6 +29,11 @@ impl Clock {
         self.elapsed_ms
     }
 
+    /// Wall time of the last call in milliseconds since the Unix epoch.
+    pub(crate) fn wall_ms(self) -> u64 {
+        self.wall_ms.unwrap_or(0)
+    }
+
     /// Seconds that passed since the call before.
     pub(crate) fn step_s(self) -> f64 {
         seconds(self.step_ms)

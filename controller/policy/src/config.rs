@@ -3,9 +3,13 @@
 use serde::{Deserialize, Serialize};
 
 pub use crate::ladder::Margin;
+use crate::observation::PATTERN_QUANTILES;
 
 /// Most workers that a pool may ask for.
 pub const WORKERS_MAX: u32 = 100_000;
+
+/// The wait objective is at least this share of the whole one.
+const WAIT_SHARE_MIN: f64 = 0.2;
 
 /// A pool's policy: one rule within common bounds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -140,6 +144,9 @@ pub struct Bounds {
     pub blind_after_s: f64,
     /// Share of a node's memory above which nothing is added.
     pub node_memory_share_max: f64,
+    /// Worker-hours that the pool may cost in an hour; what an hour leaves may be saved for bursts,
+    /// up to one hour's worth. `min` and a pin are obeyed whatever they cost. `None` is no cap.
+    pub spend_worker_h: Option<f64>,
 }
 
 impl Default for Bounds {
@@ -160,6 +167,7 @@ impl Default for Bounds {
             stale_after_s: 3.0,
             blind_after_s: 600.0,
             node_memory_share_max: 0.95,
+            spend_worker_h: None,
         }
     }
 }
@@ -170,6 +178,15 @@ impl Bounds {
     pub fn clamp(&self, n: u32) -> u32 {
         // Not `u32::clamp`: it panics when an unchecked policy has min above max.
         n.max(self.min).min(self.max)
+    }
+
+    /// Objective for the wait for a slot in seconds, where 95 % of requests hold one for no longer than
+    /// `service_p95_s`.
+    #[must_use]
+    pub fn wait_for_slot_s(&self, service_p95_s: f64) -> f64 {
+        let slo_s = self.slo_s();
+        let left_s = (slo_s - service_p95_s).max(WAIT_SHARE_MIN * slo_s);
+        self.wait_objective_s.unwrap_or(left_s)
     }
 
     pub(crate) fn slo_s(&self) -> f64 {
@@ -196,6 +213,11 @@ impl Bounds {
         let wait = self.wait_objective_s.unwrap_or(1.0);
         let ok = wait > 0.0 && day.contains(&wait);
         within("wait_objective_s", wait, ok, "above 0, at most 86400")?;
+        let most = f64::from(WORKERS_MAX);
+        let spend = self.spend_worker_h.unwrap_or(most);
+        let ok = spend > 0.0 && spend <= most && spend >= f64::from(self.min);
+        let expected = "above 0, at least min, at most 100000";
+        within("spend_worker_h", spend, ok, expected)?;
         let refill = self.reversal_refill_s;
         within("reversal_refill_s", refill, refill > 0.0, "above 0")?;
         let tokens = self.reversals_max;
@@ -297,6 +319,11 @@ impl TidepoolConfig {
             ("margin.deviations", margin.deviations, 20.0),
             ("margin.log_max", margin.log_max, 5.0),
             ("margin.log_min", margin.log_min, 5.0),
+            (
+                "margin.quantile",
+                margin.quantile.unwrap_or(0) as f64,
+                PATTERN_QUANTILES.len() as f64 - 1.0,
+            ),
             ("late_share_max", self.late_share_max, 1.0),
             ("late_price", self.late_price, 1e6),
             ("ladder_memory_s", self.ladder_memory_s, 1e8),

@@ -1,4 +1,4 @@
-//! What one worker fewer would have meant: the share of requests that would have waited too long,
+//! What another number of workers would have meant: the share of requests that would have waited too long,
 //! over what is forecast and how sure the forecast is.
 
 use crate::decision::{Counterfactual, Decision};
@@ -16,7 +16,11 @@ const POINTS: [(f64, f64); 5] = [
 ];
 
 pub(crate) fn one_fewer(decision: &Decision) -> Option<Counterfactual> {
-    let workers = decision.to.checked_sub(1).filter(|n| *n > 0)?;
+    instead(decision, decision.to.checked_sub(1).filter(|n| *n > 0)?)
+}
+
+/// What `workers` would have meant instead.
+pub(crate) fn instead(decision: &Decision, workers: u32) -> Option<Counterfactual> {
     let service_s = decision.service_s?;
     let forecast = decision.forecast?;
     let load = forecast.p50 * service_s;

@@ -99,6 +99,8 @@ codes! {
         Pinned = "pinned",
         /// An operator paused the pool, and no change is wanted.
         Paused = "paused",
+        /// The worker-hours that the pool may cost are spent.
+        Spend = "spend",
     }
 }
 
@@ -131,8 +133,15 @@ codes! {
         NoEffect = "no_effect",
         /// A burst came a moment ago and may come back.
         Burst = "burst",
-        /// Load stays away that the learned pattern expects.
+        /// Load stays away that the learned pattern expects, or that was cut off within a minute.
         Dip = "dip",
+        /// Requests hold their slots longer than usual, or growth was frozen a moment ago, and it is
+        /// not shown yet that more workers help.
+        Unproven = "unproven",
+        /// A request is likely to come before keeping the last worker costs more than a cold start.
+        KeepAlive = "keep_alive",
+        /// The worker-hours that the pool may cost are spent.
+        Spend = "spend",
     }
 }
 
@@ -147,6 +156,13 @@ codes! {
         LaunchRate = "launch_rate",
         /// The retirement step.
         RetireStep = "retire_step",
+        /// What a slow pool, or one that was frozen, may gain before more workers have shown that
+        /// they help.
+        Unproven = "unproven",
+        /// The last worker is kept for the next request.
+        KeepAlive = "keep_alive",
+        /// The worker-hours that the pool may cost.
+        Spend = "spend",
     }
 }
 
@@ -258,6 +274,10 @@ pub struct Decision {
     pub have: u32,
     /// Mean seconds that a request holds a slot.
     pub service_s: Option<f64>,
+    /// Seconds of it that the need counts, where that is less: not more than twice the usual, until
+    /// more workers have shown that they help.
+    #[serde(default)]
+    pub service_counted_s: Option<f64>,
     /// Requests waiting.
     pub queued: Option<f64>,
     /// Start-up time in seconds that was reckoned with.
@@ -272,6 +292,9 @@ pub struct Decision {
     /// Seconds that a request may wait for a slot within the objective.
     #[serde(default)]
     pub wait_objective_s: f64,
+    /// Whether missing load was told by how suddenly it ended rather than by the learned pattern.
+    #[serde(default)]
+    pub dip_is_guess: bool,
 }
 
 /// What another number of workers would have meant.
@@ -303,6 +326,15 @@ impl Decision {
     #[must_use]
     pub fn counterfactual(&self) -> Option<Counterfactual> {
         crate::counterfactual::one_fewer(self)
+    }
+
+    /// What the wanted number would have meant where something keeps the pool below it; nothing
+    /// otherwise or before any load was seen.
+    #[must_use]
+    pub fn counterfactual_of_wish(&self) -> Option<Counterfactual> {
+        (self.wanted > self.to)
+            .then(|| crate::counterfactual::instead(self, self.wanted))
+            .flatten()
     }
 
     /// The decision in one sentence for people.

@@ -8,6 +8,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ewma::{Ewma, share};
+use crate::outlook::{Guess, Learned, Outlook};
 use crate::rise::{Level, Persistence, RISE_DEVIATIONS, Rise};
 
 const LEVELS: usize = 6;
@@ -30,6 +31,9 @@ pub(crate) const TREND_SHARE: f64 = 0.6;
 const SWITCH_GAIN: f64 = 0.02;
 /// Horizon up to which one window is enough to believe a sudden rise.
 const SUDDEN_HORIZON_S: f64 = 2.5;
+/// Start-up time from which on the learned pattern may stand in for the last minutes. Where workers start
+/// sooner the hours of a week say next to nothing, and a choice among more costs more than it gains.
+pub(crate) const SLOW_START_S: f64 = 300.0;
 /// Standard deviation of the log error that is assumed before anything was learned.
 const SIGMA_AT_FIRST: f64 = 0.03;
 
@@ -94,6 +98,8 @@ pub(crate) struct Demand {
     #[serde(deserialize_with = "known_experts")]
     records: [Record; EXPERTS],
     speaker: usize,
+    /// The best of those that do not follow the learned pattern.
+    own_speaker: usize,
     #[serde(deserialize_with = "comparable")]
     pending: std::collections::VecDeque<Pending>,
     asked_ms: u64,
@@ -135,30 +141,6 @@ fn comparable<'de, D: serde::Deserializer<'de>>(
     Ok(all.filter_map(same).collect())
 }
 
-/// What is expected, in requests per second.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Outlook {
-    /// The speaking expert's forecast, kept within what the last seconds make plausible.
-    pub(crate) rate: f64,
-    /// Standard deviation of the logarithm of its error, towards too low.
-    pub(crate) sigma: f64,
-    /// Arrivals over the last five seconds.
-    pub(crate) recent: f64,
-    /// Arrivals over the last four seconds or so, for what has to be served meanwhile.
-    pub(crate) fast: f64,
-    /// Whether the speaking expert follows the learned pattern.
-    pub(crate) learned: bool,
-}
-
-/// What the learned hourly pattern expects.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Learned {
-    /// The rate one start-up time ahead over that of now, at least one.
-    pub(crate) growth: f64,
-    /// The median of the rate then.
-    pub(crate) median_rate: f64,
-}
-
 /// The scale on which arrivals are compared.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scale {
@@ -190,22 +172,35 @@ impl Demand {
         burst_deviations: f64,
     ) -> Option<Outlook> {
         let recent = self.actual.get()?;
-        let speaker = self.speaker.min(EXPERTS - 1);
         let forecasts = self.forecasts(horizon_s, learned);
-        let chosen = forecasts.get(speaker).copied().unwrap_or(recent);
         let floor = self.burst_floor(horizon_s, burst_deviations);
         let sudden = self.sudden_floor(horizon_s, burst_deviations);
         let rise = Rise::seen(&self.levels, horizon_s, burst_deviations);
         let risen = rise.map_or(0.0, |rise| rise.base + self.persistence.share() * rise.gain);
         // Twice the last eight seconds: a slow expert must not keep a pool up after the load left.
         let growth = learned.map_or(1.0, |learned| learned.growth);
-        let ceiling = 2.0 * self.level(2) * growth;
+        let ceiling = 2.0 * self.level(2);
+        let guess = |speaker: usize, ceiling: f64| {
+            let chosen = forecasts.get(speaker).copied().unwrap_or(recent);
+            Guess {
+                rate: chosen.max(floor).min(ceiling).max(sudden).max(risen),
+                sigma: self
+                    .records
+                    .get(speaker)
+                    .map_or(SIGMA_AT_FIRST, Record::sigma),
+            }
+        };
+        let speaker = self.speaker.min(EXPERTS - 1);
+        let Guess { rate, sigma } = guess(speaker, ceiling * growth);
         Some(Outlook {
-            rate: chosen.max(floor).min(ceiling).max(sudden).max(risen),
-            sigma: self
-                .records
-                .get(speaker)
-                .map_or(SIGMA_AT_FIRST, Record::sigma),
+            rate,
+            sigma,
+            own: if horizon_s < SLOW_START_S {
+                Guess { rate, sigma }
+            } else {
+                guess(self.own_speaker.min(2 * LEVELS - 1), ceiling)
+            },
+            proven: floor.min(ceiling).max(sudden),
             recent,
             fast: self.level(1).max(sudden),
             learned: speaker >= 2 * LEVELS,
@@ -284,18 +279,22 @@ impl Demand {
     }
 
     fn elect(&mut self) {
+        self.speaker = self.best_of(EXPERTS, self.speaker);
+        self.own_speaker = self.best_of(2 * LEVELS, self.own_speaker);
+    }
+
+    /// The best of the first `count` experts, or the one who speaks while nobody is clearly better.
+    fn best_of(&self, count: usize, speaker: usize) -> usize {
         let loss = |i: usize| self.records.get(i).and_then(|r| r.loss.get());
-        let Some(current) = loss(self.speaker) else {
-            self.speaker = 0;
-            return;
+        let Some(current) = loss(speaker) else {
+            return 0;
         };
-        let best = (0..EXPERTS)
+        let best = (0..count)
             .filter_map(|i| Some((i, loss(i)?)))
             .min_by(|a, b| a.1.total_cmp(&b.1));
-        if let Some((i, least)) = best
-            && least < current * (1.0 - SWITCH_GAIN)
-        {
-            self.speaker = i;
+        match best {
+            Some((i, least)) if least < current * (1.0 - SWITCH_GAIN) => i,
+            _ => speaker,
         }
     }
 

@@ -4,46 +4,35 @@
 //! retirement also by everything that could make it a mistake. The bounds are obeyed at once,
 //! whatever else holds.
 
-use crate::clock::millis;
 use crate::config::Policy;
-use crate::decision::{Block, Bound, Decision, Direction, RateForecast, Reason};
+use crate::decision::{Block, Bound, Decision, Direction, Reason};
+use crate::efficacy::{Growth, Hearing};
 use crate::ewma::clean;
+use crate::launch::Allowance;
 use crate::memory::Memory;
 use crate::observation::Observation;
 use crate::order;
 use crate::retire::Retirement;
 use crate::tidepool::{Appraisal, have};
+use crate::verdict::{Finding, Verdict, cooldown_ms, direction, start_hold_ms};
 
-/// A target with its reasons.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Verdict {
-    pub(crate) to: u32,
-    pub(crate) wanted: u32,
-    pub(crate) reason: Reason,
-    pub(crate) blocked_by: Option<Block>,
-    pub(crate) bounded_by: Option<Bound>,
-    pub(crate) quiet_s: Option<f64>,
+/// What a case is judged by.
+#[derive(Clone, Copy)]
+struct Case<'a> {
+    policy: &'a Policy,
+    observation: &'a Observation,
+    appraisal: &'a Appraisal,
+    sight: Sight,
+    target: u32,
 }
 
-impl Verdict {
-    pub(crate) fn stay(target: u32, reason: Reason) -> Self {
-        Self {
-            to: target,
-            wanted: target,
-            reason,
-            blocked_by: None,
-            bounded_by: None,
-            quiet_s: None,
-        }
-    }
-
-    fn blocked(target: u32, wanted: u32, block: Block) -> Self {
-        Self {
-            wanted,
-            blocked_by: Some(block),
-            ..Self::stay(target, Reason::Blocked)
-        }
-    }
+/// A wish for more workers.
+#[derive(Clone, Copy)]
+struct Wish {
+    wanted: u32,
+    reason: Reason,
+    /// Requests wait and there is no worker at all.
+    cold: bool,
 }
 
 /// Which measurements can be relied on.
@@ -79,49 +68,109 @@ pub(crate) fn settle(
     let bounds = &policy.bounds;
     let sight = Sight::of(policy, observation, appraisal.partial);
     note_blindness(memory, sight);
-    let Some(target) = memory.target else {
-        let verdict = Verdict::blocked(bounds.min, bounds.min, Block::Blind);
-        return compose(
+    let tell = |memory: &Memory, from: u32, verdict: Verdict, appraisal: Appraisal| {
+        let finding = Finding {
             policy,
             memory,
             observation,
             appraisal,
-            (bounds.min, verdict),
+            from,
+            verdict,
             now_ms,
-        );
+        };
+        finding.tell()
     };
-    let startup_s = appraisal.startup_s;
-    let efficacy = &mut memory.efficacy;
-    efficacy.judge(memory.clock.now_ms(), observation, startup_s);
-    let mut verdict = judge(policy, memory, observation, &appraisal, sight, target);
+    let Some(target) = memory.target else {
+        let verdict = Verdict::blocked(bounds.min, bounds.min, Block::Blind);
+        return tell(memory, bounds.min, verdict, appraisal);
+    };
+    hear(memory, observation, appraisal.startup_s);
+    let case = Case {
+        policy,
+        observation,
+        appraisal: &appraisal,
+        sight,
+        target,
+    };
+    let judged = judge(memory, &case);
+    let mut verdict = afford(policy, memory, target, judged);
     if let Some(order) = observation.operator.filter(|o| o.in_force(now_ms)) {
         verdict = order::obey(&order, target, verdict);
     }
-    let kept = bounds.clamp(verdict.to);
-    if kept != verdict.to {
-        let (reason, bound) = if kept > verdict.to {
-            (Reason::Minimum, Bound::Min)
-        } else {
-            (Reason::Maximum, Bound::Max)
-        };
-        verdict = Verdict {
-            bounded_by: Some(bound),
-            ..Verdict::stay(kept, reason)
-        };
-    }
+    verdict = keep_within(policy, verdict);
     if !memory.decided && verdict.to == target && verdict.blocked_by.is_none() {
         verdict.reason = Reason::Adopted;
     }
     memory.decided = true;
     record(policy, memory, observation, target, &verdict);
-    compose(
-        policy,
-        memory,
-        observation,
-        appraisal,
-        (target, verdict),
+    tell(memory, target, verdict, appraisal)
+}
+
+/// Hears what became of the workers that were added last.
+fn hear(memory: &mut Memory, observation: &Observation, startup_s: f64) {
+    let service_s = memory.service.mean_s().unwrap_or(0.0);
+    let now_ms = memory.clock.now_ms();
+    let hearing = Hearing {
         now_ms,
-    )
+        startup_s,
+        service_s,
+        wary: is_wary(memory),
+        slow: memory.slowdown.is_slow(),
+        settled: memory.slowdown.is_settled(now_ms),
+    };
+    if memory.efficacy.judge(observation, &hearing) == Some(true) && hearing.slow {
+        let busy_slots = observation.backlog.map_or(0.0, |b| clean(b.busy_slots));
+        memory.slowdown.prove(service_s, busy_slots);
+    }
+}
+
+/// Whether it is in doubt that more workers help: requests take longer than usual, or growth was
+/// frozen a moment ago.
+fn is_wary(memory: &Memory) -> bool {
+    let now_ms = memory.clock.now_ms();
+    memory.slowdown.is_slow()
+        || memory.health.lately_frozen(now_ms)
+        || memory.efficacy.lately_frozen(now_ms)
+}
+
+/// The bounds are obeyed at once.
+fn keep_within(policy: &Policy, verdict: Verdict) -> Verdict {
+    let kept = policy.bounds.clamp(verdict.to);
+    let (reason, bound) = match kept.cmp(&verdict.to) {
+        std::cmp::Ordering::Equal => return verdict,
+        std::cmp::Ordering::Greater => (Reason::Minimum, Bound::Min),
+        std::cmp::Ordering::Less => (Reason::Maximum, Bound::Max),
+    };
+    Verdict {
+        bounded_by: Some(bound),
+        ..Verdict::stay(kept, reason)
+    }
+}
+
+/// What the worker-hours that were saved up leave of a verdict.
+fn afford(policy: &Policy, memory: &Memory, target: u32, verdict: Verdict) -> Verdict {
+    let bounds = &policy.bounds;
+    let Some(worker_h) = bounds.spend_worker_h else {
+        return verdict;
+    };
+    let limit = memory.spend.limit(worker_h).max(bounds.min);
+    let wanted = verdict.wanted;
+    if verdict.to <= limit {
+        return verdict;
+    }
+    if limit == target {
+        return Verdict::blocked(target, wanted, Block::Spend);
+    }
+    let reason = if limit < target {
+        Reason::Spend
+    } else {
+        verdict.reason
+    };
+    Verdict {
+        wanted,
+        bounded_by: Some(Bound::Spend),
+        ..Verdict::stay(limit, reason)
+    }
 }
 
 /// Takes note of a change of the target. What bounds and operators bring about is not the rule
@@ -138,14 +187,23 @@ fn record(
         return;
     }
     memory.target = Some(verdict.to);
-    let imposed = [Reason::Pinned, Reason::Minimum, Reason::Maximum].contains(&verdict.reason);
-    if imposed {
+    let imposed = [
+        Reason::Pinned,
+        Reason::Minimum,
+        Reason::Maximum,
+        Reason::Spend,
+    ];
+    if imposed.contains(&verdict.reason) {
         return;
     }
     if direction == Direction::Up {
-        let ready = observation.workers.map_or(from, |workers| workers.ready);
-        let service_s = memory.service.mean_s();
-        memory.efficacy.grew(ready, service_s);
+        let workers = observation.workers;
+        memory.efficacy.grew(Growth {
+            ready: workers.map_or(from, |workers| workers.ready),
+            have: from,
+            to: verdict.to,
+            service_s: memory.service.mean_s(),
+        });
     } else {
         memory.efficacy.shrank();
     }
@@ -162,14 +220,14 @@ fn note_blindness(memory: &mut Memory, sight: Sight) {
     }
 }
 
-fn judge(
-    policy: &Policy,
-    memory: &mut Memory,
-    observation: &Observation,
-    appraisal: &Appraisal,
-    sight: Sight,
-    target: u32,
-) -> Verdict {
+fn judge(memory: &mut Memory, case: &Case<'_>) -> Verdict {
+    let Case {
+        policy,
+        observation,
+        appraisal,
+        sight,
+        target,
+    } = *case;
     let queued = observation.backlog.map_or(0.0, |b| clean(b.queued));
     let cold = have(memory, observation) == 0 && queued > 0.0;
     let blind_s = memory
@@ -190,76 +248,81 @@ fn judge(
         } else {
             Reason::Need
         };
-        return grow(
-            policy,
-            memory,
-            observation,
-            appraisal,
-            (target, wanted, reason, cold),
-        );
+        let wish = Wish {
+            wanted,
+            reason,
+            cold,
+        };
+        return grow(memory, case, wish);
     }
     match appraisal.retirement {
-        Some(retirement) => retire(policy, memory, sight, target, retirement),
+        Some(retirement) => retire(memory, case, retirement),
         None if sight.blind => Verdict::blocked(target, target, Block::Blind),
         None => Verdict::stay(target, Reason::Steady),
     }
 }
 
-fn grow(
-    policy: &Policy,
-    memory: &mut Memory,
-    observation: &Observation,
-    appraisal: &Appraisal,
-    (target, wanted, reason, cold): (u32, u32, Reason, bool),
-) -> Verdict {
-    let bounds = &policy.bounds;
+/// What holds all growth.
+fn growth_block(memory: &Memory, case: &Case<'_>, wish: Wish) -> Option<Block> {
+    let bounds = &case.policy.bounds;
     let now_ms = memory.clock.now_ms();
-    if target >= bounds.max {
-        return Verdict::blocked(target, wanted, Block::Max);
-    }
-    // A pool without workers starts one whatever is wrong: nothing else can show a recovery.
-    if !cold && memory.health.frozen(now_ms) {
-        return Verdict::blocked(target, wanted, Block::Failing);
-    }
     let node_is_full = |share: f64| share >= bounds.node_memory_share_max;
-    if !cold && observation.node_memory_share.is_some_and(node_is_full) {
-        return Verdict::blocked(target, wanted, Block::NodeMemory);
-    }
-    if !cold && memory.efficacy.frozen(now_ms) {
-        return Verdict::blocked(target, wanted, Block::NoEffect);
-    }
-    let step = (bounds.launch_step, bounds.launch_factor);
-    let limit = memory
-        .launch
-        .limit(now_ms, target, appraisal.startup_s, step);
-    if limit <= target {
-        return Verdict::blocked(target, wanted, Block::LaunchRate);
-    }
-    let probe = memory.efficacy.step_max();
-    let limit = probe.map_or(limit, |step| limit.min(target.saturating_add(step)));
-    let to = wanted.min(limit).min(bounds.max);
-    let bounded_by = if to == wanted {
+    if case.target >= bounds.max {
+        Some(Block::Max)
+    } else if wish.cold {
+        // A pool without workers starts one whatever is wrong: nothing else can show a recovery.
         None
-    } else if to == bounds.max {
-        Some(Bound::Max)
+    } else if memory.health.frozen(now_ms) {
+        Some(Block::Failing)
+    } else if case.observation.node_memory_share.is_some_and(node_is_full) {
+        Some(Block::NodeMemory)
+    } else if memory.efficacy.frozen(now_ms) {
+        Some(Block::NoEffect)
     } else {
-        Some(Bound::LaunchRate)
-    };
-    Verdict {
-        to,
-        wanted,
-        bounded_by,
-        ..Verdict::stay(target, reason)
+        None
     }
 }
 
-fn retire(
-    policy: &Policy,
-    memory: &Memory,
-    sight: Sight,
-    target: u32,
-    retirement: Retirement,
-) -> Verdict {
+fn grow(memory: &mut Memory, case: &Case<'_>, wish: Wish) -> Verdict {
+    let (bounds, target, wanted) = (&case.policy.bounds, case.target, wish.wanted);
+    if let Some(block) = growth_block(memory, case, wish) {
+        return Verdict::blocked(target, wanted, block);
+    }
+    let now_ms = memory.clock.now_ms();
+    let startup_s = case.appraisal.startup_s;
+    let allowance = Allowance::of(bounds);
+    let launches = memory.launch.limit(now_ms, target, startup_s, allowance);
+    let probe = memory.efficacy.step_max();
+    let launches = probe.map_or(launches, |step| launches.min(target.saturating_add(step)));
+    let unproven = if !wish.cold && is_wary(memory) {
+        let slowdown = &memory.slowdown;
+        let settled = !slowdown.is_slow() || slowdown.is_settled(now_ms);
+        memory.efficacy.unproven_limit(target, settled)
+    } else {
+        u32::MAX
+    };
+    // The tightest of the three is the one that is named.
+    let (limit, bound, block) = [
+        (bounds.max, Bound::Max, Block::Max),
+        (launches, Bound::LaunchRate, Block::LaunchRate),
+        (unproven, Bound::Unproven, Block::Unproven),
+    ]
+    .into_iter()
+    .min_by_key(|(limit, ..)| *limit)
+    .unwrap_or((bounds.max, Bound::Max, Block::Max));
+    if limit <= target {
+        return Verdict::blocked(target, wanted, block);
+    }
+    Verdict {
+        to: wanted.min(limit),
+        wanted,
+        bounded_by: (limit < wanted).then_some(bound),
+        ..Verdict::stay(target, wish.reason)
+    }
+}
+
+fn retire(memory: &Memory, case: &Case<'_>, retirement: Retirement) -> Verdict {
+    let (policy, target) = (case.policy, case.target);
     let to = policy.bounds.clamp(retirement.to);
     if to >= target {
         return Verdict {
@@ -267,19 +330,26 @@ fn retire(
             ..Verdict::stay(target, Reason::Steady)
         };
     }
-    let block = retirement_block(policy, memory, sight);
-    let unaffordable = || (!retirement.affordable).then_some(Block::ReversalBudget);
-    if let Some(block) = block.or_else(unaffordable) {
+    // Falling asleep is another matter than shrinking: the last one is kept for a while.
+    let kept_until_ms = memory.gaps.kept_until_ms(case.appraisal.startup_s);
+    let kept = to == 0 && memory.clock.now_ms() < kept_until_ms;
+    let block = retirement_block(policy, memory, case.sight)
+        .or_else(|| (!retirement.affordable).then_some(Block::ReversalBudget))
+        .or_else(|| (kept && target == 1).then_some(Block::KeepAlive));
+    if let Some(block) = block {
         return Verdict {
             quiet_s: retirement.quiet_s,
             ..Verdict::blocked(target, to, block)
         };
     }
-    let bounded_by = if to > retirement.to {
+    let bounded_by = if kept {
+        Some(Bound::KeepAlive)
+    } else if to > retirement.to {
         Some(Bound::Min)
     } else {
         retirement.stepped.then_some(Bound::RetireStep)
     };
+    let to = to.max(u32::from(kept));
     Verdict {
         to,
         wanted: to,
@@ -307,97 +377,5 @@ fn retirement_block(policy: &Policy, memory: &Memory, sight: Sight) -> Option<Bl
         Some(Block::Dip)
     } else {
         None
-    }
-}
-
-/// Policy time at which the hold after taking over ends.
-fn start_hold_ms(policy: &Policy, memory: &Memory) -> u64 {
-    memory
-        .began_ms
-        .saturating_add(millis(policy.bounds.start_hold_s))
-}
-
-/// Policy time at which the cooldown ends.
-fn cooldown_ms(policy: &Policy, memory: &Memory) -> u64 {
-    let cooldown_ms = millis(policy.bounds.cooldown_s);
-    memory
-        .reversals
-        .last()
-        .map_or(0, |change| change.at_ms.saturating_add(cooldown_ms))
-}
-
-fn direction(from: u32, to: u32) -> Direction {
-    match to.cmp(&from) {
-        std::cmp::Ordering::Greater => Direction::Up,
-        std::cmp::Ordering::Less => Direction::Down,
-        std::cmp::Ordering::Equal => Direction::Hold,
-    }
-}
-
-/// Earliest policy time at which a retirement could happen.
-fn earliest_ms(policy: &Policy, memory: &Memory) -> u64 {
-    let now_ms = memory.clock.now_ms();
-    start_hold_ms(policy, memory)
-        .max(cooldown_ms(policy, memory))
-        .max(memory.health.frozen_until_ms())
-        .max(memory.burst.held_until_ms())
-        .max(memory.dip.held_until_ms())
-        .max(memory.reversals.earned_ms(&policy.bounds, now_ms))
-        .max(now_ms)
-}
-
-/// When the pause or pin that is in force ends, if one is; `Some(None)` for one without an end.
-#[expect(
-    clippy::option_option,
-    reason = "no order is not the same as an order without an end"
-)]
-fn order_ends_ms(observation: &Observation, now_ms: u64) -> Option<Option<u64>> {
-    let order = observation.operator.filter(|o| o.in_force(now_ms))?;
-    (order.paused || order.pin.is_some()).then_some(order.until_ms)
-}
-
-fn compose(
-    policy: &Policy,
-    memory: &Memory,
-    observation: &Observation,
-    appraisal: Appraisal,
-    (from, verdict): (u32, Verdict),
-    now_ms: u64,
-) -> Decision {
-    let policy_now_ms = memory.clock.now_ms();
-    let wall = |at_ms: u64| now_ms.saturating_add(at_ms.saturating_sub(policy_now_ms));
-    let held_ms = start_hold_ms(policy, memory).max(cooldown_ms(policy, memory));
-    let can_shrink = verdict.to > policy.bounds.min && verdict.blocked_by != Some(Block::Blind);
-    Decision {
-        from,
-        to: verdict.to,
-        direction: direction(from, verdict.to),
-        reason: verdict.reason,
-        score: appraisal.score,
-        needs: appraisal.needs,
-        winner: appraisal.winner,
-        raw_need: appraisal.raw_need,
-        bounded_by: verdict.bounded_by,
-        wanted: verdict.wanted,
-        blocked_by: verdict.blocked_by,
-        earliest_change_ms: match order_ends_ms(observation, now_ms) {
-            Some(ends_ms) => ends_ms,
-            None => can_shrink.then(|| wall(earliest_ms(policy, memory))),
-        },
-        cooldown_until_ms: (held_ms > policy_now_ms).then(|| wall(held_ms)),
-        observed_rate: appraisal.observed_rate,
-        forecast: appraisal.forecast.map(|forecast| RateForecast {
-            // The rule gives it relative to now, which only this end knows.
-            at_ms: now_ms.saturating_add(forecast.at_ms),
-            ..forecast
-        }),
-        have: have(memory, observation),
-        service_s: appraisal.service_s,
-        queued: observation.backlog.map(|backlog| clean(backlog.queued)),
-        startup_s: appraisal.startup_s,
-        quiet_s: verdict.quiet_s,
-        infeasible: appraisal.infeasible,
-        slots_per_worker: memory.slots_per_worker,
-        wait_objective_s: appraisal.wait_objective_s,
     }
 }

@@ -6,16 +6,33 @@ use serde::{Deserialize, Serialize};
 use crate::ewma::clean;
 use crate::observation::{Backlog, WorkSample, WorkerCounts};
 
-/// Time constant of the counts of good and bad answers.
+/// Time constant of the counts of good and bad answers, and the answers after which it is shorter.
 const MEMORY_S: f64 = 5.0;
+const MEMORY_ANSWERS: f64 = 40.0;
+/// Answers of a window that count in full. More than these are as good as their share: when a
+/// dependency dies, few answers come back at first, and the many good ones of the second before must
+/// not outweigh them.
+const CROWD: f64 = 20.0;
 /// Share of failed answers that freezes.
 const FAILING_SHARE: f64 = 0.5;
-/// Failed answers, about those of the last five seconds, below which chance is to blame.
+/// Failed answers of the last seconds below which chance is to blame.
 const FAILED_MIN: f64 = 5.0;
 /// A freeze outlasts its cause by this long.
 const FREEZE_MS: u64 = 30_000;
+/// Time after a freeze in which growth is still watched: what has just recovered must not be met by
+/// everything that has queued up meanwhile, all at once.
+const WARY_MS: u64 = 300_000;
 /// Slots that must be stuck together before a stall is more than one slow request.
 const STALLED_SLOTS: f64 = 4.0;
+
+/// When a window ended, and how long a request held its slot until then.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Moment {
+    /// Policy time.
+    pub(crate) now_ms: u64,
+    /// Mean seconds, if any were measured.
+    pub(crate) service_s: Option<f64>,
+}
 
 /// Running counts of answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -29,20 +46,21 @@ pub(crate) struct Health {
 }
 
 impl Health {
-    /// Takes in a window that ended at policy time `now_ms`.
+    /// Takes in a window.
     pub(crate) fn observe(
         &mut self,
         work: &WorkSample,
-        now: (u64, Option<f64>),
+        Moment { now_ms, service_s }: Moment,
         backlog: Option<Backlog>,
         workers: Option<WorkerCounts>,
     ) {
-        let (now_ms, service_s) = now;
-        let keep = (-clean(work.window_s) / MEMORY_S).exp();
         let bad = clean(work.failed);
         let good = (clean(work.completed) - bad).max(0.0);
-        self.good = clean(self.good) * keep + good;
-        self.bad = clean(self.bad) * keep + bad;
+        let weight = CROWD / CROWD.max(good + bad);
+        let (seconds, answers) = (clean(work.window_s), weight * (good + bad));
+        let keep = (-(seconds / MEMORY_S).max(answers / MEMORY_ANSWERS)).exp();
+        self.good = clean(self.good) * keep + weight * good;
+        self.bad = clean(self.bad) * keep + weight * bad;
         if good > 0.0 {
             self.good_at_ms = Some(now_ms);
         }
@@ -82,6 +100,11 @@ impl Health {
         now_ms < self.frozen_until_ms
     }
 
+    /// Whether answers failed a moment before policy time `now_ms`.
+    pub(crate) fn lately_frozen(&self, now_ms: u64) -> bool {
+        self.frozen_until_ms > 0 && now_ms < self.frozen_until_ms.saturating_add(WARY_MS)
+    }
+
     /// Policy time at which the freeze ends if nothing fails any more.
     pub(crate) fn frozen_until_ms(&self) -> u64 {
         self.frozen_until_ms
@@ -105,15 +128,34 @@ mod tests {
         }
     }
 
+    fn at(s: u64, service_s: Option<f64>) -> Moment {
+        Moment {
+            now_ms: 1_000 * s,
+            service_s,
+        }
+    }
+
+    #[test]
+    fn few_failures_after_many_good_answers_freeze_within_seconds() {
+        let mut health = Health::default();
+        for s in 0..60 {
+            health.observe(&answers(400.0, 0.0), at(s, None), None, None);
+        }
+        for s in 60..63 {
+            health.observe(&answers(20.0, 20.0), at(s, None), None, None);
+        }
+        assert!(health.frozen(62_000));
+    }
+
     #[test]
     fn freezes_while_most_answers_fail_and_half_a_minute_longer() {
         let mut health = Health::default();
         for s in 0..10 {
-            health.observe(&answers(20.0, 15.0), (1_000 * s, None), None, None);
+            health.observe(&answers(20.0, 15.0), at(s, None), None, None);
         }
         assert!(health.frozen(9_000));
         for s in 10..80 {
-            health.observe(&answers(20.0, 0.0), (1_000 * s, None), None, None);
+            health.observe(&answers(20.0, 0.0), at(s, None), None, None);
         }
         assert!(!health.frozen(79_000));
     }
@@ -122,9 +164,9 @@ mod tests {
     fn a_few_failures_do_not_freeze() {
         let mut health = Health::default();
         for s in 0..100 {
-            health.observe(&answers(20.0, 5.0), (1_000 * s, None), None, None);
+            health.observe(&answers(20.0, 5.0), at(s, None), None, None);
         }
-        health.observe(&answers(1.0, 1.0), (101_000, None), None, None);
+        health.observe(&answers(1.0, 1.0), at(101, None), None, None);
         assert!(!health.frozen(101_000));
     }
 
@@ -142,9 +184,9 @@ mod tests {
                 busy_slots,
                 ..Backlog::default()
             });
-            health.observe(&answers(20.0, 0.0), (0, Some(0.1)), backlog, workers);
+            health.observe(&answers(20.0, 0.0), at(0, Some(0.1)), backlog, workers);
             for s in 1..6 {
-                health.observe(&answers(0.0, 0.0), (1_000 * s, Some(0.1)), backlog, workers);
+                health.observe(&answers(0.0, 0.0), at(s, Some(0.1)), backlog, workers);
             }
             assert_eq!(health.frozen(5_000), frozen, "{busy_slots} busy slots");
         }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::millis;
 use crate::config::{Bounds, TidepoolConfig};
 use crate::decision::{Direction, whole};
-use crate::launch::LaunchWindow;
+use crate::launch::{Allowance, LaunchWindow};
 use crate::peaks::NeedPeaks;
 use crate::retire::Fleet;
 use crate::reversal::Reversals;
@@ -31,6 +31,9 @@ pub struct Margin {
     pub log_min: f64,
     /// Whether to be ready for the floor of the learned hourly pattern as well.
     pub learned: bool,
+    /// Which of [`PATTERN_QUANTILES`](crate::PATTERN_QUANTILES) of the learned pattern to be ready for in place
+    /// of the forecast of the last minutes, while there is a pattern to believe.
+    pub quantile: Option<usize>,
 }
 
 const fn margin(deviations: f64, log_max: f64, log_min: f64) -> Margin {
@@ -39,6 +42,7 @@ const fn margin(deviations: f64, log_max: f64, log_min: f64) -> Margin {
         log_max,
         log_min,
         learned: false,
+        quantile: None,
     }
 }
 
@@ -49,8 +53,16 @@ const fn learned(deviations: f64, log_max: f64, log_min: f64) -> Margin {
     }
 }
 
+/// By a quantile of the pattern alone; without a pattern as at first.
+const fn pattern(quantile: usize) -> Margin {
+    Margin {
+        quantile: Some(quantile),
+        ..learned(3.0, 0.7, 0.0)
+    }
+}
+
 /// The margins that compete: from bold to careful, without the learned pattern and with it.
-const RUNGS: usize = 16;
+const RUNGS: usize = 24;
 pub(crate) const LADDER: [Margin; RUNGS] = [
     margin(0.0, 0.0, 0.0),
     margin(0.5, 0.25, 0.0),
@@ -68,6 +80,14 @@ pub(crate) const LADDER: [Margin; RUNGS] = [
     learned(2.0, 0.7, 0.0),
     learned(3.0, 0.7, 0.0),
     learned(5.5, 1.1, 0.02),
+    pattern(0),
+    pattern(1),
+    pattern(2),
+    pattern(3),
+    pattern(4),
+    pattern(5),
+    pattern(6),
+    pattern(7),
 ];
 /// Where a pool stands that nothing is known of: the pilot's setting, with the pattern.
 const FIRST: usize = 14;
@@ -141,11 +161,19 @@ pub(crate) struct Step<'a> {
     pub(crate) quiet_s_min: f64,
     /// Whether the fleets have had time to become what they would have been.
     pub(crate) warm: bool,
+    /// Whether the step says something about margins.
+    pub(crate) counts: bool,
 }
 
 impl Step<'_> {
-    fn keep(&self) -> f64 {
-        1.0 - self.dt_s / self.config.ladder_memory_s.max(self.dt_s)
+    /// Share of the sums that stays, and that of this step in them.
+    fn keep(&self) -> (f64, f64) {
+        if self.counts {
+            let memory_s = self.config.ladder_memory_s.max(self.dt_s);
+            (1.0 - self.dt_s / memory_s, 1.0)
+        } else {
+            (1.0, 0.0)
+        }
     }
 }
 
@@ -192,7 +220,7 @@ impl Ladder {
         for (shadow, margin) in self.shadows.iter_mut().zip(LADDER) {
             shadow.step(step, margin);
         }
-        self.watched_s += step.dt_s;
+        self.watched_s += step.keep().1 * step.dt_s;
         self.choose(step.config);
     }
 
@@ -258,7 +286,8 @@ impl Shadow {
         self.retire(self.have().saturating_sub(step.bounds.max));
         self.serve(step);
         let have = self.have();
-        self.cost = self.cost * step.keep() + f64::from(have) * step.dt_s;
+        let (keep, counts) = step.keep();
+        self.cost = self.cost * keep + counts * f64::from(have) * step.dt_s;
         let seen = step.terms.of_fleet(self.ready, have - self.ready);
         let need = seen
             .slots_need(margin)
@@ -301,20 +330,17 @@ impl Shadow {
         } else {
             (high - allowed) / (high - low)
         };
-        let keep = step.keep();
-        self.work = self.work * keep + work;
-        self.late = self.late * keep + if step.warm { late * work } else { 0.0 };
+        let (keep, counts) = step.keep();
+        self.work = self.work * keep + counts * work;
+        let late = if step.warm { late * work } else { 0.0 };
+        self.late = self.late * keep + counts * late;
     }
 
     fn grow(&mut self, step: &Step<'_>, have: u32, wanted: u32) {
         let startup_s = step.terms.startup_s;
         let bounds = step.bounds;
-        let limit = self.window.limit(
-            step.now_ms,
-            have,
-            startup_s,
-            (bounds.launch_step, bounds.launch_factor),
-        );
+        let allowance = Allowance::of(bounds);
+        let limit = self.window.limit(step.now_ms, have, startup_s, allowance);
         let more = wanted.min(limit).saturating_sub(have);
         if more == 0 {
             return;

@@ -4,6 +4,26 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::Bounds;
+
+/// What a pool may gain within one start-up time: the larger of both.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Allowance {
+    /// Workers that may always be added.
+    pub(crate) step: u32,
+    /// Times over that a larger pool may grow.
+    pub(crate) factor: u32,
+}
+
+impl Allowance {
+    pub(crate) fn of(bounds: &Bounds) -> Self {
+        Self {
+            step: bounds.launch_step,
+            factor: bounds.launch_factor,
+        }
+    }
+}
+
 /// The growth limit of the current start-up time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -19,7 +39,7 @@ impl LaunchWindow {
         now_ms: u64,
         target: u32,
         startup_s: f64,
-        (step, factor): (u32, u32),
+        Allowance { step, factor }: Allowance,
     ) -> u32 {
         let length_ms = crate::clock::millis(startup_s.max(1.0));
         let over = |began_ms| now_ms.saturating_sub(began_ms) >= length_ms;
@@ -51,24 +71,26 @@ fn start_ups_a_second(startup_s: f64) -> u32 {
 mod tests {
     use super::*;
 
+    const SMALL: Allowance = Allowance { step: 4, factor: 2 };
+
     #[test]
     fn a_small_pool_gains_a_step_and_a_large_one_grows_by_a_factor() {
-        assert_eq!(LaunchWindow::default().limit(0, 1, 30.0, (4, 2)), 5);
-        assert_eq!(LaunchWindow::default().limit(0, 20, 30.0, (4, 2)), 40);
+        assert_eq!(LaunchWindow::default().limit(0, 1, 30.0, SMALL), 5);
+        assert_eq!(LaunchWindow::default().limit(0, 20, 30.0, SMALL), 40);
     }
 
     #[test]
     fn quick_starters_take_several_steps_in_a_second() {
-        assert_eq!(LaunchWindow::default().limit(0, 1, 0.25, (4, 2)), 17);
-        assert_eq!(LaunchWindow::default().limit(0, 1, 0.0, (4, 2)), 65);
-        assert_eq!(LaunchWindow::default().limit(0, 1, 1.0, (4, 2)), 5);
+        assert_eq!(LaunchWindow::default().limit(0, 1, 0.25, SMALL), 17);
+        assert_eq!(LaunchWindow::default().limit(0, 1, 0.0, SMALL), 65);
+        assert_eq!(LaunchWindow::default().limit(0, 1, 1.0, SMALL), 5);
     }
 
     #[test]
     fn the_limit_stands_for_one_start_up_time() {
         let mut window = LaunchWindow::default();
-        assert_eq!(window.limit(0, 2, 30.0, (4, 2)), 6);
-        assert_eq!(window.limit(29_000, 6, 30.0, (4, 2)), 6);
-        assert_eq!(window.limit(30_000, 6, 30.0, (4, 2)), 12);
+        assert_eq!(window.limit(0, 2, 30.0, SMALL), 6);
+        assert_eq!(window.limit(29_000, 6, 30.0, SMALL), 6);
+        assert_eq!(window.limit(30_000, 6, 30.0, SMALL), 12);
     }
 }

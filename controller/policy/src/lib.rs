@@ -20,7 +20,9 @@
 //! | `signals` | how many workers each signal asks for |
 //! | `tidepool`, `threshold` | what a rule would like to do |
 //! | `guard` | what bounds, cooldown, budgets and doubts leave of that |
-//! | `counterfactual` | what one worker fewer would have meant |
+//! | `slowdown`, `efficacy` | how much of a slower service is need, and whether added workers help |
+//! | `gaps`, `spend` | when a pool may fall asleep, and what it may cost |
+//! | `counterfactual` | what another number of workers would have meant |
 //! | [`decision`], `sentence` | what was decided, and why, for machines and for people |
 
 use std::borrow::Cow;
@@ -34,6 +36,7 @@ mod demand;
 mod dip;
 mod efficacy;
 mod ewma;
+mod gaps;
 mod guard;
 mod health;
 mod ladder;
@@ -41,6 +44,7 @@ mod launch;
 pub mod memory;
 pub mod observation;
 mod order;
+mod outlook;
 mod peaks;
 mod resources;
 mod retire;
@@ -49,8 +53,11 @@ mod rise;
 mod sentence;
 mod service;
 mod signals;
+mod slowdown;
+mod spend;
 mod threshold;
 mod tidepool;
+mod verdict;
 
 #[cfg(test)]
 mod tests;
@@ -63,8 +70,8 @@ pub use decision::{
 pub use ladder::{Margin, MarginRecord};
 pub use memory::Memory;
 pub use observation::{
-    Backlog, CpuSample, MemorySample, Observation, Override, ProfileForecast, WorkSample,
-    WorkerCounts,
+    Backlog, CpuSample, MemorySample, Observation, Override, PATTERN_QUANTILES, ProfileForecast,
+    WorkSample, WorkerCounts,
 };
 
 /// Decides how many workers a pool should have.

@@ -10,16 +10,19 @@ use crate::config::{Policy, Rule};
 use crate::decision::Needs;
 use crate::demand::Demand;
 use crate::dip::Dip;
-use crate::efficacy::Efficacy;
+use crate::efficacy::{Efficacy, is_full};
 use crate::ewma::{Ewma, clean, share};
-use crate::health::Health;
+use crate::gaps::Gaps;
+use crate::health::{Health, Moment};
 use crate::ladder::{Ladder, MarginRecord};
 use crate::launch::LaunchWindow;
-use crate::observation::{Observation, WorkSample};
+use crate::observation::{Backlog, Observation, WorkSample};
 use crate::peaks::NeedPeaks;
 use crate::resources::Resources;
 use crate::reversal::Reversals;
 use crate::service::ServiceTime;
+use crate::slowdown::{Slowdown, Timed};
+use crate::spend::Spend;
 
 /// Time constant of what was lost and of slots in use.
 const LOST_MEMORY_S: f64 = 5.0;
@@ -42,6 +45,9 @@ pub struct Memory {
     pub(crate) decided: bool,
     pub(crate) demand: Demand,
     pub(crate) service: ServiceTime,
+    pub(crate) slowdown: Slowdown,
+    pub(crate) gaps: Gaps,
+    pub(crate) spend: Spend,
     pub(crate) health: Health,
     pub(crate) resources: Resources,
     pub(crate) peaks: NeedPeaks,
@@ -106,13 +112,17 @@ impl Memory {
         }
         if let Some(memory) = &observation.memory {
             let busy = self.busy.value();
-            self.resources.observe_memory(step_s, memory, busy);
+            let ready = observation.workers.map_or(0, |workers| workers.ready);
+            self.resources.observe_memory(step_s, memory, busy, ready);
             self.memory_seen_ms = Some(self.clock.now_ms());
         }
         if let Some(workers) = observation.workers {
             self.slots_per_worker = workers.slots_per_worker;
             let have = f64::from(workers.have());
             self.fleet.add(have, share(step_s.max(0.1), FLEET_MEMORY_S));
+            if let Some(worker_h) = policy.bounds.spend_worker_h {
+                self.spend.pass(step_s, workers.have(), worker_h);
+            }
             self.target.get_or_insert_with(|| workers.have());
         }
         let per_day = match &policy.rule {
@@ -124,15 +134,34 @@ impl Memory {
 
     fn learn_work(&mut self, observation: &Observation, work: &WorkSample) {
         let window_s = clean(work.window_s);
-        let now = (self.clock.now_ms(), self.service.mean_s());
+        let now_ms = self.clock.now_ms();
+        let moment = Moment {
+            now_ms,
+            service_s: self.service.mean_s(),
+        };
         self.health
-            .observe(work, now, observation.backlog, observation.workers);
-        if !self.health.stalled() {
+            .observe(work, moment, observation.backlog, observation.workers);
+        // How long a fault takes says nothing about the work.
+        if !self.health.stalled() && !self.health.frozen(now_ms) {
             self.service.observe(work);
+            if let Some(mean_s) = self.service.mean_s() {
+                let requests = self.service.requests();
+                let timed = Timed {
+                    mean_s,
+                    requests,
+                    busy_slots: clean(work.busy_slot_s) / window_s.max(1e-9),
+                };
+                self.slowdown
+                    .see(now_ms, window_s, timed, is_full(observation));
+            }
         }
-        self.demand
-            .observe(window_s, clean(work.arrivals) / window_s);
-        self.efficacy.learn(work);
+        let arrivals = clean(work.arrivals);
+        let present = |b: Backlog| clean(b.busy_slots) + clean(b.queued) > 0.0;
+        let present = observation.backlog.is_none_or(present);
+        self.gaps.see(now_ms, arrivals > 0.0, present);
+        self.demand.observe(window_s, arrivals / window_s);
+        self.dip.observe(window_s, arrivals / window_s);
+        self.efficacy.learn(work, observation.workers);
         let busy = clean(work.busy_slot_s) / window_s;
         self.busy.add(busy, share(window_s, BUSY_MEMORY_S));
         let lost = (clean(work.refused) + clean(work.deadline_missed)) / window_s;

@@ -88,6 +88,9 @@ pub struct WorkSample {
     pub released: f64,
     /// Slot-seconds in use within the window.
     pub busy_slot_s: f64,
+    /// Requests that got their slot only after the pool's wait objective; `None` where waits are not
+    /// measured.
+    pub late: Option<f64>,
     /// 95th percentile of the waits for a slot that ended in the window, in seconds.
     pub wait_p95_s: Option<f64>,
     /// Mean time that a slot was held, in seconds.
@@ -160,7 +163,7 @@ pub struct MemorySample {
 
 /// What the learned pattern expects one start-up time ahead, in requests per second. It is a floor:
 /// it may add workers early and never removes any.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ProfileForecast {
     /// Median rate.
     pub median_rate: f64,
@@ -170,7 +173,14 @@ pub struct ProfileForecast {
     /// with those that do not, so a pattern that does not help is not heard.
     #[serde(default = "no_growth")]
     pub growth: f64,
+    /// Rates at [`PATTERN_QUANTILES`] of the forecast, for margins that go by the pattern alone. All
+    /// zero when they are not known, as in logs of an older version.
+    #[serde(default)]
+    pub quantile_rates: [f64; PATTERN_QUANTILES.len()],
 }
+
+/// Quantiles of the learned pattern's forecast that a margin may go by.
+pub const PATTERN_QUANTILES: [f64; 8] = [0.5, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999];
 
 fn no_growth() -> f64 {
     1.0

@@ -1,8 +1,8 @@
 //! What an operator's order leaves of a verdict.
 
 use crate::decision::{Block, Reason};
-use crate::guard::Verdict;
 use crate::observation::Override;
+use crate::verdict::Verdict;
 
 /// The verdict under an order: the wish of the rule stays readable beside it.
 pub(crate) fn obey(order: &Override, target: u32, judged: Verdict) -> Verdict {

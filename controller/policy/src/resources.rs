@@ -31,11 +31,22 @@ impl Resources {
             .add(clean(cpu.used_cores), share(dt_s, CPU_MEMORY_S));
     }
 
-    /// Takes in memory beside the slots that were busy.
-    pub(crate) fn observe_memory(&mut self, dt_s: f64, memory: &MemorySample, busy: f64) {
+    /// Takes in memory beside the slots that were busy, both by worker: a fleet that follows the
+    /// load brings the memory of its own with it, leaked or not.
+    pub(crate) fn observe_memory(
+        &mut self,
+        dt_s: f64,
+        memory: &MemorySample,
+        busy: f64,
+        ready: u32,
+    ) {
+        if ready == 0 {
+            return;
+        }
         let part = share(dt_s, CORRELATION_MEMORY_S);
+        let busy = busy / f64::from(ready);
         // Megabytes, so that squares keep their digits.
-        let bytes = clean(memory.used_bytes) / 1e6;
+        let bytes = clean(memory.used_bytes) / 1e6 / f64::from(ready);
         self.busy.add(busy, part);
         self.bytes.add(bytes, part);
         self.busy_busy.add(busy * busy, part);
@@ -101,11 +112,20 @@ mod tests {
         let mut leaks = Resources::default();
         for s in 0..600_u32 {
             let busy = f64::from(s % 20);
-            follows.observe_memory(1.0, &memory(20e6 + busy * 10e6), busy);
-            leaks.observe_memory(1.0, &memory(20e6 + f64::from(s) * 1e5), busy);
+            follows.observe_memory(1.0, &memory(20e6 + busy * 10e6), busy, 2);
+            leaks.observe_memory(1.0, &memory(20e6 + f64::from(s) * 1e5), busy, 2);
         }
         let need = follows.memory_need(&memory(180e6), 2).unwrap();
         assert!((need - 2.0).abs() < 1e-9, "{need}");
         assert_eq!(leaks.memory_need(&memory(180e6), 2), None);
+        // A fleet that follows its load, of workers that are all half full of what they leaked.
+        let mut fleet = Resources::default();
+        for s in 0..600_u32 {
+            let ready = 10 + s % 20;
+            let noise = f64::from(s * 7_919 % 13) / 13.0;
+            let busy = f64::from(ready) * (7.5 + noise);
+            fleet.observe_memory(1.0, &memory(f64::from(ready) * 60e6), busy, ready);
+        }
+        assert_eq!(fleet.memory_need(&memory(20.0 * 60e6), 20), None);
     }
 }

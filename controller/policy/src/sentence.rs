@@ -11,6 +11,9 @@ pub(crate) fn sentence(decision: &Decision) -> String {
     if let Some(limit) = limit(decision) {
         text.push_str(limit);
     }
+    if let Some(price) = price(decision) {
+        let _ = write!(text, "; {price}");
+    }
     if let Some(load) = load(decision) {
         let _ = write!(text, "; {load}");
     }
@@ -57,6 +60,9 @@ fn cause(decision: &Decision) -> String {
         }
         Reason::Pinned => format!("an operator pinned it{score}"),
         Reason::Paused => format!("an operator paused the pool{score}"),
+        Reason::Spend => {
+            asks(decision) + &score + ", but the worker-hours that the pool may cost are spent"
+        }
         Reason::Need | Reason::Adopted | Reason::Steady => asks(decision) + &score,
     }
 }
@@ -107,6 +113,17 @@ fn blocked(decision: &Decision, score: &str) -> String {
             "the workers added last brought no more answers: the bottleneck is elsewhere"
         }
         Some(Block::Burst) => "a burst came a moment ago and may come back",
+        Some(Block::Unproven) => {
+            "requests took longer than usual or failed a moment ago, and those added last have not \
+             shown yet that more workers help"
+        }
+        Some(Block::KeepAlive) => {
+            "a request is likely to come before keeping the last worker costs more than starting one"
+        }
+        Some(Block::Spend) => "the worker-hours that the pool may cost are spent",
+        Some(Block::Dip) if decision.dip_is_guess => {
+            "the load ended within a minute, and may return at once"
+        }
         Some(Block::Dip) => "load stays away that this hour usually brings, and may return at once",
         None => "something holds it",
     };
@@ -122,16 +139,44 @@ fn limit(decision: &Decision) -> Option<&'static str> {
     match (decision.bounded_by?, decision.direction) {
         (Bound::Max, Direction::Up) => Some(", and this is the most it may have"),
         (Bound::LaunchRate, Direction::Up) => Some(", and this is as many as may start at once"),
+        (Bound::Unproven, Direction::Up) => {
+            Some(", and more only once these have shown that they help")
+        }
+        (Bound::Spend, Direction::Up) => {
+            Some(", and this is as many as the saved worker-hours allow")
+        }
+        (Bound::KeepAlive, Direction::Down) => {
+            Some(", and the last one is kept for the next request")
+        }
         (Bound::RetireStep, Direction::Down) => Some(", one step at a time"),
         (Bound::Min, Direction::Down) => Some(", and this is the least it may have"),
         _ => None,
     }
 }
 
+/// What a cap on the cost is paid with.
+fn price(decision: &Decision) -> Option<String> {
+    let capped = decision.blocked_by == Some(Block::Spend)
+        || decision.bounded_by == Some(Bound::Spend)
+        || decision.reason == Reason::Spend;
+    let wish = decision.counterfactual_of_wish().filter(|_| capped)?;
+    Some(format!(
+        "with {} {} would wait too long instead of {}",
+        wish.workers,
+        percent(wish.late_share),
+        percent(wish.late_share_decided)
+    ))
+}
+
+fn percent(share: f64) -> String {
+    format!("{} %", number(100.0 * share))
+}
+
 fn load(decision: &Decision) -> Option<String> {
     let mut text = match (decision.observed_rate, decision.service_s) {
         (Some(rate), Some(service_s)) => {
             format!("{} requests/s x {}", number(rate), seconds(service_s))
+                + &counted(decision.service_counted_s)
         }
         (Some(rate), None) => format!("{} requests/s", number(rate)),
         _ => return None,
@@ -147,6 +192,10 @@ fn load(decision: &Decision) -> Option<String> {
         let _ = write!(text, ", {} waiting", number(queued));
     }
     Some(text)
+}
+
+fn counted(counted_s: Option<f64>) -> String {
+    counted_s.map_or_else(String::new, |s| format!(", of which {} count", seconds(s)))
 }
 
 fn workers(n: f64) -> String {
@@ -219,6 +268,8 @@ mod tests {
             infeasible: false,
             slots_per_worker: 10,
             wait_objective_s: 0.5,
+            service_counted_s: None,
+            dip_is_guess: false,
         }
     }
 

@@ -50,6 +50,11 @@ impl ServiceTime {
         (self.slot_s > 0.0 && mean_s.is_finite()).then(|| mean_s.max(SERVICE_S_MIN))
     }
 
+    /// Requests that the mean is of.
+    pub(crate) fn requests(&self) -> f64 {
+        clean(self.released)
+    }
+
     /// Smoothed 95th percentile in seconds; three means before one was measured.
     pub(crate) fn p95_s(&self) -> Option<f64> {
         self.p95.get().or_else(|| Some(3.0 * self.mean_s()?))

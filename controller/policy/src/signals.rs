@@ -2,22 +2,20 @@
 
 use crate::config::{Policy, TidepoolConfig};
 use crate::decision::{Direction, Needs};
-use crate::demand::{Learned, Outlook, Scale};
+use crate::demand::{SLOW_START_S, Scale};
 use crate::ewma::clean;
 use crate::ladder::{Margin, Step};
 use crate::memory::Memory;
-use crate::observation::{Observation, WorkerCounts};
+use crate::observation::{Observation, PATTERN_QUANTILES, WorkerCounts};
+use crate::outlook::{Guess, Learned, Outlook};
 use crate::tidepool::QUIET_S_MIN;
 
 /// Time that a request is taken to hold a slot before any was seen to.
 const SERVICE_S_ASSUMED: f64 = 0.05;
 /// Free slots over the square root of the load that meet even an objective of no wait.
 const ROOT_STAFFING: f64 = 3.0;
-/// The wait objective is at least this share of the whole one.
-const WAIT_SHARE_MIN: f64 = 0.2;
-/// Slots in use below which a pool is idle, unless a request is to come within ten start-up times.
-const IDLE_SLOTS: f64 = 1e-3;
-const IDLE_STARTUPS: f64 = 10.0;
+/// Seconds without a request after which averages of what is over are no load.
+const IDLE_S: f64 = 5.0;
 /// Losses per second that are not worth a worker.
 const LOST_MIN: f64 = 0.01;
 /// A signal that was measured once is held, and holds the pool, for this long.
@@ -37,6 +35,8 @@ pub(crate) struct Assessment {
     /// How far ahead was looked, in seconds.
     pub(crate) horizon_s: f64,
     pub(crate) service_s: Option<f64>,
+    /// Seconds of it that the need counts, where that is less.
+    pub(crate) service_counted_s: Option<f64>,
     /// Whether the learned pattern asks for more than the last minutes do.
     pub(crate) learned: bool,
     /// Workers for the learned median.
@@ -61,6 +61,10 @@ pub(crate) struct Terms<'a> {
     outlook: Outlook,
     /// Rate that the learned pattern wants the pool to be ready for.
     floor_rate: f64,
+    /// Whether nothing came or ran for some seconds.
+    idle: bool,
+    /// Rates at the quantiles of its forecast.
+    quantile_rates: [f64; PATTERN_QUANTILES.len()],
 }
 
 impl Terms<'_> {
@@ -102,18 +106,22 @@ impl Terms<'_> {
         (load + self.free_slots(load)) / self.slots()
     }
 
-    /// Whether a pool may sleep: averages of what is over are never quite zero, and without this two
-    /// slots would keep a worker for ever. Who starts slowly sleeps lightly.
-    fn is_idle(&self, load: f64) -> bool {
-        load < IDLE_SLOTS && self.outlook.rate * self.startup_s * IDLE_STARTUPS < 1.0
-    }
-
     /// Offered load in Erlangs when a worker launched now is ready, with a margin for the error of
     /// the forecast.
     pub(crate) fn slots_need(&self, margin: Margin) -> f64 {
-        let load = self.outlook.rate * self.service_s;
-        let load = if self.is_idle(load) { 0.0 } else { load };
-        let deviations = margin.deviations * self.outlook.sigma;
+        if let Some(rate) = self.pattern_rate(margin) {
+            let proven = if self.idle { 0.0 } else { self.outlook.proven };
+            return self.workers_for(rate.max(proven));
+        }
+        // Averages of what is over are never quite zero, and two free slots would keep a worker for
+        // ever. How long the last one stays is another matter (`gaps`).
+        let Guess { rate, sigma } = self.outlook.heard(margin.learned);
+        let load = if self.idle {
+            0.0
+        } else {
+            rate * self.service_s
+        };
+        let deviations = margin.deviations * sigma;
         let growth = deviations.min(margin.log_max).max(margin.log_min).exp() - 1.0;
         // The offset lets a small pool see its chance of growing; a pool that is as good as idle
         // has none to be ready for.
@@ -125,6 +133,12 @@ impl Terms<'_> {
             // Whom the pattern expects must not find nobody there, whatever margin is held.
             need.max(self.floor_need().min(1.0))
         }
+    }
+
+    /// Rate at the quantile that a margin goes by; `None` for other margins and without a pattern.
+    fn pattern_rate(&self, margin: Margin) -> Option<f64> {
+        let rate = clean(*self.quantile_rates.get(margin.quantile?)?);
+        (rate > 0.0).then_some(rate)
     }
 
     /// Workers for what the learned pattern wants the pool to be ready for.
@@ -209,7 +223,11 @@ pub(crate) fn assess(
     };
     let raised = floor > 0.0 && needs.slots.is_some_and(|need| need <= floor);
     let follows = outlook.is_some_and(|o| o.learned && o.rate > o.recent);
-    let by_pattern = raised || (follows && learned.is_some());
+    let own_rate = outlook.map_or(0.0, |outlook| outlook.own.rate);
+    let led = terms
+        .pattern_rate(margin)
+        .is_some_and(|rate| rate > own_rate);
+    let by_pattern = raised || led || (follows && learned.is_some());
     let partial = resource_needs(&mut needs, memory, observation, terms.workers.have());
     let needs = needs.sound();
     memory.held = needs;
@@ -223,6 +241,10 @@ pub(crate) fn assess(
         startup_s: terms.startup_s,
         horizon_s,
         service_s: memory.service.mean_s(),
+        service_counted_s: memory
+            .service
+            .mean_s()
+            .and_then(|mean_s| (terms.service_s < mean_s).then_some(terms.service_s)),
         learned: by_pattern,
         median_need: observation
             .forecast
@@ -243,8 +265,8 @@ fn terms<'a>(
     observation: &Observation,
     outlook: Option<Outlook>,
 ) -> Terms<'a> {
-    let slo_s = policy.bounds.slo_s();
     let service_p95_s = memory.service.p95_s().unwrap_or(0.0);
+    let now_ms = memory.clock.now_ms();
     Terms {
         config,
         workers: observation.workers.unwrap_or_else(|| WorkerCounts {
@@ -253,13 +275,19 @@ fn terms<'a>(
             ..WorkerCounts::default()
         }),
         startup_s: startup_s(policy, observation),
-        service_s: memory.service.mean_s().unwrap_or(SERVICE_S_ASSUMED),
-        wait_objective_s: policy
-            .bounds
-            .wait_objective_s
-            .unwrap_or_else(|| (slo_s - service_p95_s).max(WAIT_SHARE_MIN * slo_s)),
+        service_s: memory.service.mean_s().map_or(SERVICE_S_ASSUMED, |mean_s| {
+            let rate = outlook.map_or(0.0, |outlook| outlook.fast);
+            memory.slowdown.counted_s(now_ms, mean_s, rate)
+        }),
+        wait_objective_s: policy.bounds.wait_for_slot_s(service_p95_s),
         outlook: outlook.unwrap_or_default(),
         floor_rate: clean(observation.forecast.map_or(0.0, |f| f.floor_rate)),
+        idle: memory.gaps.gap_s(now_ms) >= IDLE_S,
+        quantile_rates: observation
+            .forecast
+            .filter(|_| startup_s(policy, observation) >= SLOW_START_S)
+            .map(|f| f.quantile_rates)
+            .unwrap_or_default(),
     }
 }
 
@@ -278,7 +306,23 @@ fn climb(policy: &Policy, memory: &mut Memory, observation: &Observation, terms:
         live_have: terms.workers.have(),
         quiet_s_min: terms.startup_s.max(QUIET_S_MIN),
         warm: false,
+        counts: is_free(policy, memory, observation),
     });
+}
+
+/// Whether the live pool follows its rule alone. The shadow fleets know nothing of orders, freezes
+/// and holds: what becomes of them meanwhile says nothing about margins.
+fn is_free(policy: &Policy, memory: &Memory, observation: &Observation) -> bool {
+    let now_ms = memory.clock.now_ms();
+    let wall_ms = memory.clock.wall_ms();
+    let ordered = observation.operator.is_some_and(|o| o.in_force(wall_ms));
+    let spent = policy.bounds.spend_worker_h.is_some_and(|worker_h| {
+        let limit = memory.spend.limit(worker_h);
+        memory.target.is_some_and(|target| target >= limit)
+    });
+    let frozen = memory.health.frozen(now_ms) || memory.efficacy.frozen(now_ms);
+    let held = memory.slowdown.is_slow() || now_ms < memory.dip.held_until_ms();
+    !(ordered || spent || frozen || held)
 }
 
 /// What the learned pattern expects one start-up time ahead. Its growth never asks for less.

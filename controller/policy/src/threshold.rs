@@ -55,6 +55,7 @@ pub(crate) fn appraise(
         observed_rate: None,
         forecast: None,
         service_s: memory.service.mean_s(),
+        service_counted_s: None,
         startup_s,
         infeasible: false,
         wait_objective_s: policy.bounds.slo_s(),

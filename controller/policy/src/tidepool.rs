@@ -33,6 +33,8 @@ pub(crate) struct Appraisal {
     pub(crate) observed_rate: Option<f64>,
     pub(crate) forecast: Option<RateForecast>,
     pub(crate) service_s: Option<f64>,
+    /// Seconds of it that the need counts, where that is less.
+    pub(crate) service_counted_s: Option<f64>,
     pub(crate) startup_s: f64,
     pub(crate) infeasible: bool,
     pub(crate) wait_objective_s: f64,
@@ -103,6 +105,7 @@ pub(crate) fn appraise(
         observed_rate: assessment.outlook.map(|outlook| outlook.recent),
         forecast: forecast(&assessment, observation),
         service_s: assessment.service_s,
+        service_counted_s: assessment.service_counted_s,
         startup_s: assessment.startup_s,
         infeasible: assessment.infeasible,
         wait_objective_s: assessment.wait_objective_s,

@@ -1,28 +1,46 @@
 //! How much of the pattern's growth to believe, learned from how traffic followed it.
 //!
-//! The forecast is `last value + w x growth - k x deviation`, all in logarithms: `growth` is what
-//! the profile says will happen within the lead, `deviation` how far the present is off the
-//! profile. A pattern that traffic does not follow gets w = k = 0, which is the last value.
+//! The forecast is `last value + w x growth - k x deviation + d x drift`, all in logarithms: `growth`
+//! is what the profile says will happen within the lead, `deviation` how far the present is off the
+//! profile, `drift` what it will gain if it goes on as in the last minutes. A pattern that traffic
+//! does not follow gets w = k = 0, and where minutes say nothing of the next ones d = 0: both leave
+//! the last value.
 
 use serde::{Deserialize, Serialize};
 
 use crate::stored;
 
-/// Share of the growth that is believed until traffic said otherwise: most pools live by the day, and
-/// a pool whose first days are silent until the morning could not learn it before it is needed.
-const GROWTH_PRIOR: f64 = 1.0;
-/// Prior variances of the two shares.
-const GROWTH_PRIOR_VARIANCE: f64 = 1.0;
-const RETURN_PRIOR_VARIANCE: f64 = 0.1;
 /// Forecasts overlap, so that so many of them are worth one.
 const OVERLAP: f64 = 10.0;
 /// Errors beyond so many mean absolute errors count as that many.
 const CLIP_TIMES: f64 = 3.0;
-const GROWTH_SHARE_MAX: f64 = 1.2;
 
-/// A fading, clipped least-squares fit with two unknowns.
+/// What a forecast rests on beside the last value.
+const TERMS: usize = 4;
+/// Prior variances of their shares.
+const PRIOR_VARIANCES: [f64; TERMS] = [1.0, 0.1, 0.1, 0.1];
+/// Shares that are believed until traffic said otherwise. Of the growth all: most pools live by the
+/// day, and a pool whose first days are silent until the morning could not learn it before it is needed.
+const PRIORS: [f64; TERMS] = [1.0, 0.0, 0.0, 0.0];
+/// Least and largest shares.
+const RANGES: [(f64, f64); TERMS] = [(0.0, 1.2), (0.0, 1.0), (-1.2, 1.2), (-1.0, 1.0)];
+
+/// A fading, clipped least-squares fit with an unknown for each term.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Sums", into = "Sums")]
 pub(crate) struct Blend {
+    /// Products of terms with each other, and with what came of them.
+    products: [[f64; TERMS]; TERMS],
+    moved: [f64; TERMS],
+    /// Mean absolute error.
+    pub(crate) error: f64,
+    /// Weight of all of it.
+    pub(crate) weight: f64,
+}
+
+/// A fit as it is stored. The first version knew two terms.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Sums {
     #[serde(with = "stored")]
     pub(crate) growth_growth: f64,
     #[serde(with = "stored")]
@@ -33,27 +51,82 @@ pub(crate) struct Blend {
     pub(crate) growth_moved: f64,
     #[serde(with = "stored")]
     pub(crate) back_moved: f64,
-    /// Mean absolute error.
+    /// Products of the drifts with the growth, the way back, themselves and what came.
+    #[serde(default, with = "stored::array")]
+    pub(crate) drift: [f64; 9],
     #[serde(with = "stored")]
     pub(crate) error: f64,
-    /// Weight of all of it.
     #[serde(with = "stored")]
     pub(crate) weight: f64,
 }
 
-/// Shares that are believed.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Shares {
-    /// Of the profile's growth.
-    pub(crate) growth: f64,
-    /// Of the way back to the profile.
-    pub(crate) back: f64,
+impl From<Sums> for Blend {
+    fn from(sums: Sums) -> Self {
+        let Sums {
+            growth_growth: gg,
+            growth_back: gb,
+            back_back: bb,
+            growth_moved,
+            back_moved,
+            drift: [gd, bd, dd, gl, bl, dl, ll, drift_moved, late_moved],
+            error,
+            weight,
+        } = sums;
+        Self {
+            products: [
+                [gg, gb, gd, gl],
+                [gb, bb, bd, bl],
+                [gd, bd, dd, dl],
+                [gl, bl, dl, ll],
+            ],
+            moved: [growth_moved, back_moved, drift_moved, late_moved],
+            error,
+            weight,
+        }
+    }
 }
 
+impl From<Blend> for Sums {
+    fn from(blend: Blend) -> Self {
+        let [
+            [gg, gb, gd, gl],
+            [_, bb, bd, bl],
+            [_, _, dd, dl],
+            [_, _, _, ll],
+        ] = blend.products;
+        let [growth_moved, back_moved, drift_moved, late_moved] = blend.moved;
+        Self {
+            growth_growth: gg,
+            growth_back: gb,
+            back_back: bb,
+            growth_moved,
+            back_moved,
+            drift: [gd, bd, dd, gl, bl, dl, ll, drift_moved, late_moved],
+            error: blend.error,
+            weight: blend.weight,
+        }
+    }
+}
+
+/// Shares that are believed.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Shares([f64; TERMS]);
+
 impl Shares {
+    /// Of the profile's growth.
+    pub(crate) fn growth(self) -> f64 {
+        self.0[0]
+    }
+
+    /// Of the way back to the profile.
+    pub(crate) fn back(self) -> f64 {
+        self.0[1]
+    }
+
     /// Logarithm of the forecast over the last value.
     fn change(self, known: Known) -> f64 {
-        self.growth * known.growth + self.back * known.back
+        let terms = self.0.iter().zip(known.terms);
+        terms.map(|(share, term)| share * term).sum()
     }
 
     /// Logarithm of the forecast rate.
@@ -67,32 +140,35 @@ impl Shares {
 pub(crate) struct Known {
     /// Logarithm of the last value.
     pub(crate) ln_last: f64,
-    /// What the profile says will be added to it.
-    pub(crate) growth: f64,
-    /// What would bring it back to the profile.
-    pub(crate) back: f64,
+    /// What the profile says will be added to it; what would bring it back to the profile; what it
+    /// will gain on the profile if it goes on as in the last minutes; what it has gained on the
+    /// profile in a longer time. All in ln units.
+    pub(crate) terms: [f64; TERMS],
+    /// Hour of the day that it is known of.
+    pub(crate) hour: usize,
 }
 
 impl Blend {
-    /// Share of the growth to believe and share of the deviation that goes away.
+    /// Share of each term to believe.
     pub(crate) fn shares(&self) -> Shares {
+        if self.weight < OVERLAP {
+            return Shares(PRIORS);
+        }
         let doubt = OVERLAP * self.error * self.error;
-        let gg = self.growth_growth + doubt / GROWTH_PRIOR_VARIANCE;
-        let bb = self.back_back + doubt / RETURN_PRIOR_VARIANCE;
-        let determinant = gg * bb - self.growth_back * self.growth_back;
-        if !determinant.is_normal() || self.weight < OVERLAP {
-            return Shares {
-                growth: GROWTH_PRIOR,
-                back: 0.0,
-            };
+        let mut rows = [[0.0; TERMS + 1]; TERMS];
+        for (place, row) in rows.iter_mut().enumerate() {
+            let prior = doubt / PRIOR_VARIANCES[place];
+            row[..TERMS].copy_from_slice(&self.products[place]);
+            row[place] += prior;
+            row[TERMS] = self.moved[place] + prior * PRIORS[place];
         }
-        let moved = self.growth_moved + doubt / GROWTH_PRIOR_VARIANCE * GROWTH_PRIOR;
-        let growth = (moved * bb - self.back_moved * self.growth_back) / determinant;
-        let back = (self.back_moved * gg - moved * self.growth_back) / determinant;
-        Shares {
-            growth: growth.clamp(0.0, GROWTH_SHARE_MAX),
-            back: back.clamp(0.0, 1.0),
+        let Some(mut shares) = solve(rows) else {
+            return Shares(PRIORS);
+        };
+        for (share, (least, most)) in shares.iter_mut().zip(RANGES) {
+            *share = share.clamp(least, most);
         }
+        Shares(shares)
     }
 
     /// Learns from what came of a forecast; what is older fades by `kept`.
@@ -109,11 +185,39 @@ impl Blend {
         self.error += share * (off.abs().min(clip.max(1e-3)) - self.error);
         let moved = predicted + off.clamp(-clip, clip);
         let fade = |sum: &mut f64, new: f64| *sum = *sum * kept + new;
-        fade(&mut self.growth_growth, known.growth * known.growth);
-        fade(&mut self.growth_back, known.growth * known.back);
-        fade(&mut self.back_back, known.back * known.back);
-        fade(&mut self.growth_moved, known.growth * moved);
-        fade(&mut self.back_moved, known.back * moved);
+        for (place, term) in known.terms.iter().enumerate() {
+            for (product, other) in self.products[place].iter_mut().zip(known.terms) {
+                fade(product, term * other);
+            }
+            fade(&mut self.moved[place], term * moved);
+        }
         fade(&mut self.weight, 1.0);
     }
+}
+
+/// The solution of symmetric positive definite equations, right-hand sides last, by Gaussian
+/// elimination; `None` where they are singular.
+fn solve(mut rows: [[f64; TERMS + 1]; TERMS]) -> Option<[f64; TERMS]> {
+    for pivot in 0..TERMS {
+        let above = rows[pivot];
+        if !above[pivot].is_normal() {
+            return None;
+        }
+        for (place, row) in rows.iter_mut().enumerate() {
+            if place != pivot {
+                let times = row[pivot] / above[pivot];
+                row.iter_mut()
+                    .zip(above)
+                    .for_each(|(value, above)| *value -= times * above);
+            }
+        }
+    }
+    let mut solution = [0.0; TERMS];
+    for (place, value) in solution.iter_mut().enumerate() {
+        *value = rows[place][TERMS] / rows[place][place];
+    }
+    solution
+        .iter()
+        .all(|value| value.is_finite())
+        .then_some(solution)
 }

@@ -3,13 +3,14 @@
 
 use crate::{
     Contest, Error,
-    blend::Blend,
+    blend::{Blend, Sums},
     burst::{Bursts, PHASES},
     conformal::Conformal,
     day::{DayHours, Gate},
     horizon::{Horizon, LEAD_S, Record},
     pace::Pace,
     residual::{BUCKETS, Residuals},
+    scatter::Scatter,
 };
 
 /// Largest number that anything stored may be.
@@ -83,6 +84,8 @@ impl Check for Horizon {
         self.last.check(&format!("{path}.last"))?;
         self.rival.record.check(&format!("{path}.rival.record"))?;
         self.rival.contest.check(&format!("{path}.rival.contest"))?;
+        self.scaled.check(&format!("{path}.scaled"))?;
+        self.scatter.check(&format!("{path}.scatter"))?;
         self.blend.check(&format!("{path}.blend"))?;
         self.conformal.check(&format!("{path}.conformal"))
     }
@@ -127,22 +130,46 @@ impl Check for Residuals {
     }
 }
 
+impl Check for Scatter {
+    fn check(&self, path: &str) -> Result<(), Error> {
+        let lists: [(&str, &[f64]); 4] = [
+            ("hours", &self.hours),
+            ("hour_weights", &self.hour_weights),
+            ("lately", &self.lately),
+            ("usual", &self.usual),
+        ];
+        for (name, values) in lists {
+            for (place, value) in values.iter().enumerate() {
+                within(format!("{path}.{name}[{place}]"), *value, 0.0, LARGEST)?;
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Check for Blend {
     fn check(&self, path: &str) -> Result<(), Error> {
+        let sums = Sums::from(*self);
         let any = |name, value| (name, value, -LARGEST, LARGEST);
         let positive = |name, value| (name, value, 0.0, LARGEST);
         all(
             path,
             &[
-                positive("growth_growth", self.growth_growth),
-                any("growth_back", self.growth_back),
-                positive("back_back", self.back_back),
-                any("growth_moved", self.growth_moved),
-                any("back_moved", self.back_moved),
-                positive("error", self.error),
-                positive("weight", self.weight),
+                positive("growth_growth", sums.growth_growth),
+                any("growth_back", sums.growth_back),
+                positive("back_back", sums.back_back),
+                any("growth_moved", sums.growth_moved),
+                any("back_moved", sums.back_moved),
+                positive("drift[2]", sums.drift[2]),
+                positive("drift[6]", sums.drift[6]),
+                positive("error", sums.error),
+                positive("weight", sums.weight),
             ],
-        )
+        )?;
+        let mut drift = sums.drift.iter().enumerate();
+        drift.try_for_each(|(place, value)| {
+            within(format!("{path}.drift[{place}]"), *value, -LARGEST, LARGEST)
+        })
     }
 }
 
@@ -170,6 +197,8 @@ impl Check for Pace {
             &[
                 ("nines", self.nines, -4.0, 4.0),
                 ("spent", self.spent, 0.0, 100.0),
+                ("requests", self.requests, 0.0, LARGEST),
+                ("late", self.late, 0.0, LARGEST),
             ],
         )
     }

@@ -36,10 +36,10 @@ pub(crate) struct DayHours {
     /// Days since Monday, after the calendar had its say.
     pub(crate) weekday: usize,
     pub(crate) is_learned: bool,
-    #[serde(with = "stored::hours")]
+    #[serde(with = "stored::array")]
     pub(crate) arrivals: [f64; DAY_HOURS],
     /// Seconds seen; up to 7,200 in the hour that is repeated in autumn.
-    #[serde(with = "stored::hours")]
+    #[serde(with = "stored::array")]
     pub(crate) seconds: [f64; DAY_HOURS],
 }
 

@@ -4,6 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::stored;
 
+/// Quantiles that a forecast tells the rates at.
+pub const QUANTILES: [f64; 8] = [0.5, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999];
+
 /// The load expected one lead ahead. Rates are requests per second.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Forecast {
@@ -25,6 +28,10 @@ pub struct Forecast {
     pub burst: f64,
     /// Quantile of the floor, as the error budget calls for.
     pub quantile: f64,
+    /// Rates at [`QUANTILES`], as wide as this hour and the recent past were hard to foresee; all zero
+    /// until enough was judged.
+    #[serde(skip)]
+    pub quantile_rates: [f64; QUANTILES.len()],
     /// Whether these forecasts were better than the last value, lately. If not, do not act on them.
     pub believed: bool,
 }
@@ -41,6 +48,8 @@ pub struct Advice {
     pub floor_rate: f64,
     /// Factor by which the rate is expected to change within the lead.
     pub growth: f64,
+    /// Rates at [`QUANTILES`], announced bursts included.
+    pub quantile_rates: [f64; QUANTILES.len()],
 }
 
 impl Forecast {
@@ -61,6 +70,13 @@ impl Forecast {
             median_rate: waking(self.median_rate),
             floor_rate: waking(ready_for),
             growth: self.growth,
+            quantile_rates: self.quantile_rates.map(|rate| {
+                if rate > 0.0 {
+                    waking(rate.max(self.median_rate * self.burst))
+                } else {
+                    0.0
+                }
+            }),
         })
     }
 }

@@ -5,10 +5,11 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Contest,
+    Contest, QUANTILES,
     blend::{Blend, Known, Shares},
     conformal::Conformal,
     residual::{RESIDUAL_MAX, Residuals},
+    scatter::Scatter,
     stored,
 };
 
@@ -34,6 +35,8 @@ const PROOF_HOURS: f64 = 12.0;
 /// long as its loss exceeds that of the last value by no more than the slack.
 const TRIAL_HOURS: f64 = 3.0;
 const TRIAL_SLACK: f64 = 0.01;
+/// Judged forecasts before quantiles that know the hour are told.
+const SCALED_JUDGED_MIN: f64 = 100.0;
 /// Loss, over that of the last value, below which a profile is believed again and above which not.
 const BELIEVED_BELOW: f64 = 0.98;
 const DOUBTED_ABOVE: f64 = 1.0;
@@ -83,6 +86,9 @@ struct Pending {
     ln_forecast: f64,
     /// The challenger's forecast, if there is one.
     ln_challenger: Option<f64>,
+    /// Hour of the day that it is for, and the scatter that was expected of it.
+    hour: usize,
+    scatter: f64,
     /// Residual that the floor allowed for, and the quantile that it was meant to be.
     floor: f64,
     target: f64,
@@ -100,6 +106,12 @@ pub(crate) struct Horizon {
     pub(crate) is_believed: bool,
     /// Forecasts judged since the residuals began.
     pub(crate) judged: u64,
+    /// Errors of the profile over what is usual at their hour and lately, and what that is. A version
+    /// that knew neither stored neither.
+    #[serde(default)]
+    pub(crate) scaled: Residuals,
+    #[serde(default)]
+    pub(crate) scatter: Scatter,
     #[serde(skip)]
     flights: Flights,
     #[serde(skip)]
@@ -151,6 +163,8 @@ pub(crate) struct Spread {
     pub(crate) p90: f64,
     pub(crate) p99: f64,
     pub(crate) floor: f64,
+    /// Of the errors over their scatter, at [`QUANTILES`].
+    pub(crate) scaled: [f64; QUANTILES.len()],
 }
 
 impl Horizon {
@@ -163,6 +177,8 @@ impl Horizon {
             conformal: Conformal::default(),
             is_believed: false,
             judged: 0,
+            scaled: Residuals::default(),
+            scatter: Scatter::default(),
             flights: Flights::default(),
             present: Present::default(),
             rival: Rival::default(),
@@ -206,6 +222,8 @@ impl Horizon {
         self.flights.queue.push_back(Pending {
             due_ms,
             known,
+            hour: known.hour,
+            scatter: self.scatter.at(known.hour),
             ln_forecast: self.ln_forecast(known),
             ln_challenger: rival.map(|growth| known.ln_last + growth),
             floor: self.present.spread.floor,
@@ -231,6 +249,18 @@ impl Horizon {
     /// Residuals at the quantiles that a forecast names.
     pub(crate) fn spread(&self) -> Spread {
         self.present.spread
+    }
+
+    /// Rates at [`QUANTILES`] for a moment of which so much is known; `None` until enough was judged.
+    pub(crate) fn quantile_rates(&self, known: Known) -> Option<[f64; QUANTILES.len()]> {
+        let judged = self.scaled.total / self.scaled.next;
+        if judged < SCALED_JUDGED_MIN {
+            return None;
+        }
+        let ln_forecast = self.ln_forecast(known);
+        let scatter = self.scatter.at(known.hour);
+        let all = self.present.spread.scaled;
+        Some(all.map(|residual| rate_at(ln_forecast, residual * scatter)))
     }
 
     /// Judges the forecasts whose time has come by the rate of now, which is absent after a gap.
@@ -259,6 +289,9 @@ impl Horizon {
         self.judged += 1;
         let share = (1.0 - self.kept(LOSS_HALF_LIFE_DAYS)).max(1.0 / self.judged as f64);
         self.conformal.judge(pending.target, own <= pending.floor);
+        self.scaled.add(own / pending.scatter, kept);
+        let pace = (self.every_s(), self.lead_s);
+        self.scatter.learn(pending.hour, own, pace);
         let loss = self.profile.judge(own, share, kept);
         let last_loss = self.last.judge(last, share, kept);
         if let Some(ln_challenger) = pending.ln_challenger {
@@ -301,6 +334,7 @@ impl Horizon {
     /// Works out what is not stored.
     pub(crate) fn restore(&mut self, target: f64) {
         self.profile.residuals.restore();
+        self.scaled.restore();
         self.last.residuals.restore();
         self.rival.record.residuals.restore();
         self.refresh(target);
@@ -321,6 +355,7 @@ impl Horizon {
             p90,
             p99,
             floor,
+            scaled: self.scaled.quantiles(QUANTILES),
         };
         let shares = self.blend.shares();
         self.present = Present { spread, shares };

@@ -37,6 +37,7 @@ mod pace;
 mod pattern;
 mod rate;
 mod residual;
+mod scatter;
 mod shown;
 mod stored;
 mod week;
@@ -49,6 +50,7 @@ pub use config::{CALENDAR_ENTRIES_MAX, Config, DayKind};
 pub use document::Document;
 pub use error::Error;
 pub use forecast::{
-    Advice, BurstAccount, BurstPhase, Contest, Days, Forecast, OutlookPoint, Quality, WeekHour,
+    Advice, BurstAccount, BurstPhase, Contest, Days, Forecast, OutlookPoint, QUANTILES, Quality,
+    WeekHour,
 };
 pub use pattern::Pattern;

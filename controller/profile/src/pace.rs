@@ -31,22 +31,35 @@ pub(crate) struct Pace {
     /// Spending over the last hour, in budgets.
     #[serde(with = "stored")]
     pub(crate) spent: f64,
+    /// Requests and late ones, fading within an hour. A version before counted neither.
+    #[serde(default, with = "stored")]
+    pub(crate) requests: f64,
+    #[serde(default, with = "stored")]
+    pub(crate) late: f64,
     /// When lateness was last reported; 0 before the first report.
     pub(crate) reported_ms: u64,
 }
 
 impl Pace {
-    /// Takes in the share of requests that were late since the last report.
-    pub(crate) fn report(&mut self, at_ms: u64, late_share: f64, target: f64, base: f64) {
-        if !late_share.is_finite() || late_share < 0.0 {
-            return;
-        }
+    /// Takes in how many requests came since the last report, and how many were late.
+    pub(crate) fn report(
+        &mut self,
+        at_ms: u64,
+        (requests, late): (f64, f64),
+        target: f64,
+        base: f64,
+    ) {
         let elapsed_s = at_ms.saturating_sub(self.reported_ms) as f64 / 1_000.0;
         self.reported_ms = at_ms;
         let elapsed_s = elapsed_s.min(REPORT_S_MAX);
-        let spent = (late_share / target).min(OVERSPENT_MAX);
-        self.spent += (1.0 - (-elapsed_s / HOUR_S).exp()) * (spent - self.spent);
-        let nines = self.nines + (spent - 1.0) * elapsed_s / (INTEGRAL_DAYS * DAY_S);
+        // By requests and not by time: a night's few must not spend what a day's many have saved.
+        let kept = (-elapsed_s / HOUR_S).exp();
+        self.requests = self.requests * kept + requests;
+        self.late = self.late * kept + late;
+        // The budget of one late request is always there: among a handful, one is no trend.
+        let budget = (self.requests * target).max(1.0);
+        self.spent = (self.late / budget).min(OVERSPENT_MAX);
+        let nines = self.nines + (self.spent - 1.0) * elapsed_s / (INTEGRAL_DAYS * DAY_S);
         self.nines = nines.clamp(NINES_MIN - nines_of(base), NINES_MAX - nines_of(base));
     }
 

@@ -28,6 +28,10 @@ const ACTUAL_TAU_S: f64 = JUDGED_S / 2.0;
 const SILENT_MS: u64 = 30_000;
 /// Time constant with which a deviation seen long ago is forgotten.
 const STALE_TAU_S: f64 = 3_600.0;
+/// Time constants of longer pasts, over that of the level.
+const BEFORE_TIMES: [f64; 2] = [3.0, 10.0];
+/// Largest drift within a lead, in ln units.
+const DRIFT_MAX: f64 = 1.0;
 /// The level is corrected by at most this factor either way (in ln units: 20).
 const LN_RATIO_MAX: f64 = 3.0;
 
@@ -47,6 +51,8 @@ pub struct Pattern {
     /// Recent rate for judging, and for the level at each horizon.
     actual: FadingRate,
     levels: [FadingRate; 2],
+    /// The same over longer pasts, which tell a drift.
+    befores: [[FadingRate; 2]; 2],
     challenge: Option<Challenge>,
 }
 
@@ -69,6 +75,7 @@ impl Pattern {
             seen_ms: 0,
             actual: FadingRate::default(),
             levels: [FadingRate::default(); 2],
+            befores: [[FadingRate::default(); 2]; 2],
             challenge: None,
         })
     }
@@ -107,20 +114,29 @@ impl Pattern {
         for (level, horizon) in self.levels.iter_mut().zip(&self.horizons) {
             level.add(horizon.level_tau_s(), elapsed_s, window);
         }
+        for (befores, horizon) in self.befores.iter_mut().zip(&self.horizons) {
+            for (before, times) in befores.iter_mut().zip(BEFORE_TIMES) {
+                before.add(times * horizon.level_tau_s(), elapsed_s, window);
+            }
+        }
         if ln_rate.is_some() {
             self.judge(at_ms);
         }
     }
 
-    /// Takes in the share of requests that were late since the last report, which moves the quantile
-    /// of the floor.
-    pub fn budget(&mut self, at_ms: u64, late_share: f64) {
+    /// Takes in how many requests came since the last report and how many were late, which moves the
+    /// quantile of the floor. Impossible numbers are left out.
+    pub fn budget(&mut self, at_ms: u64, requests: f64, late: f64) {
         let Config {
             late_target,
             quantile,
             ..
         } = self.config;
-        self.pace.report(at_ms, late_share, late_target, quantile);
+        let counted = 0.0..=ARRIVALS_MAX;
+        if counted.contains(&requests) && counted.contains(&late) && at_ms <= AT_MS_MAX {
+            self.pace
+                .report(at_ms, (requests, late), late_target, quantile);
+        }
     }
 
     /// Quantile of the floor that the error budget calls for, 0.9 to 0.9999.
@@ -160,6 +176,7 @@ impl Pattern {
             growth: (ln_forecast - known.ln_last).exp(),
             burst: self.burst(at_ms),
             quantile: self.quantile(),
+            quantile_rates: horizon.quantile_rates(known).unwrap_or_default(),
             believed: horizon.is_believed,
         })
     }
@@ -224,8 +241,8 @@ impl Pattern {
             quantile: self.quantile(),
             coverage: conformal.coverage(),
             coverage_mean: conformal.coverage_mean(),
-            growth_share: shares.growth,
-            return_share: shares.back,
+            growth_share: shares.growth(),
+            return_share: shares.back(),
             believed: horizon.is_believed,
         }
     }
@@ -255,6 +272,7 @@ impl Pattern {
         }
         self.actual = FadingRate::default();
         self.levels = [FadingRate::default(); 2];
+        self.befores = [self.levels; 2];
         self.horizons.iter_mut().for_each(Horizon::interrupt);
         self.bursts.interrupt();
         self.seen_ms = at_ms - 1;
@@ -281,7 +299,11 @@ impl Pattern {
         let half_life_weeks = self.config.half_life_days / 7.0;
         self.gate.close(day, &mut self.week, half_life_weeks);
         if let Some(ln_now) = self.week.ln_rate(hour_of_week) {
-            for level in &mut self.levels {
+            for level in self
+                .levels
+                .iter_mut()
+                .chain(self.befores.as_flattened_mut())
+            {
                 level.rebase(ln_before, ln_now);
             }
         }
@@ -315,15 +337,23 @@ impl Pattern {
     pub(crate) fn known(&self, now_ms: u64, lead_s: f64, place: usize) -> Option<Known> {
         let ln_rate = |at_ms| self.week.ln_rate(self.clock.at(at_ms).hour_of_week());
         let ln_now = ln_rate(now_ms)?;
-        let ln_due = ln_rate(now_ms + (lead_s * 1_000.0) as u64)?;
+        let due = self.clock.at(now_ms + (lead_s * 1_000.0) as u64);
+        let ln_due = self.week.ln_rate(due.hour_of_week())?;
         let age_ms = now_ms.saturating_sub(self.seen_ms);
         let stale_s = age_ms.saturating_sub(SILENT_MS) as f64 / 1_000.0;
-        let ln_ratio = self.levels[place].ln_ratio(DOUBT) * (-stale_s / STALE_TAU_S).exp();
+        let fresh = (-stale_s / STALE_TAU_S).exp();
+        let ln_recent = self.levels[place].ln_ratio(DOUBT);
+        let [gained, gained_long] = self.befores[place].map(|before| {
+            (ln_recent - before.ln_ratio(DOUBT)).clamp(-DRIFT_MAX, DRIFT_MAX) * fresh
+        });
+        let apart_s = (BEFORE_TIMES[0] - 1.0) * self.horizons[place].level_tau_s();
+        let drift = (gained * lead_s / apart_s).clamp(-DRIFT_MAX, DRIFT_MAX);
+        let ln_ratio = ln_recent * fresh;
         let ln_ratio = ln_ratio.clamp(-LN_RATIO_MAX, LN_RATIO_MAX);
         Some(Known {
             ln_last: ln_now + ln_ratio,
-            growth: ln_due - ln_now,
-            back: -ln_ratio,
+            terms: [ln_due - ln_now, -ln_ratio, drift, gained_long],
+            hour: due.hour(),
         })
     }
 }

@@ -58,7 +58,8 @@ impl Pattern {
         let horizon = &self.horizons[self.horizon_for(after_s.max(1.0))];
         let known = self.known(now_ms, after_s, 1)?;
         let near = (-after_s / DEVIATION_TAU_S).exp();
-        let ln_rate = known.ln_last + known.growth + (1.0 - near) * known.back;
+        let [growth, back, ..] = known.terms;
+        let ln_rate = known.ln_last + growth + (1.0 - near) * back;
         let at_ms = now_ms.saturating_add(after_ms);
         let bin = self.clock.at(at_ms).hour_of_week() as usize % WEEK_HOURS;
         let hour = self.week_hour(bin);

@@ -36,22 +36,26 @@ pub(crate) mod option {
     }
 }
 
-/// The same for the hours of a day.
-pub(crate) mod hours {
-    use super::*;
-    use crate::local::DAY_HOURS;
+/// The same for a list of fixed length.
+pub(crate) mod array {
+    use serde::de::Error as _;
 
-    pub(crate) fn serialize<S: Serializer>(
-        values: &[f64; DAY_HOURS],
+    use super::*;
+
+    pub(crate) fn serialize<S: Serializer, const N: usize>(
+        values: &[f64; N],
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
-        values.map(rounded).serialize(serializer)
+        serializer.collect_seq(values.map(rounded))
     }
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>, const N: usize>(
         deserializer: D,
-    ) -> Result<[f64; DAY_HOURS], D::Error> {
-        <[f64; DAY_HOURS]>::deserialize(deserializer)
+    ) -> Result<[f64; N], D::Error> {
+        let values = Vec::<f64>::deserialize(deserializer)?;
+        let count = values.len();
+        let wrong = |_| D::Error::custom(format!("{count} numbers instead of {N}"));
+        values.try_into().map_err(wrong)
     }
 }
 

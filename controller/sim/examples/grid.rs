@@ -4,6 +4,8 @@
 //! ```text
 //! cargo run --release -p tidepool-sim --example grid -- dir=TRACES [trace=nasa,taxi] [boot=10,30,120]
 //!     [size=20,200] [smoothing=b] [days=7] [train=7] [seed=1] [threads=2] [rule=tidepool|threshold]
+//!     [margins=on]       also what became of each margin of the ladder, and
+//!                        what those with the learned pattern cost over those without
 //!     [profile=on|off] [zone=UTC] [start_ms=0]
 //!     [bounds=DIR|off]   where the clairvoyant bound of a cell is kept once computed
 //!     [late_price=300 ...] ['json={"free_slot_factor":5}'] [bounds.cooldown_s=60]
@@ -20,10 +22,11 @@ use std::sync::mpsc;
 use std::time::Instant;
 
 use serde_json::{Map, Value};
-use tidepool_policy::{Policy, Rule};
+use tidepool_policy::{MarginRecord, PATTERN_QUANTILES, Policy, Rule};
 use tidepool_profile::{Config, Pattern};
 use tidepool_sim::engine::simulate;
 use tidepool_sim::foresight::Learned;
+use tidepool_sim::frontier::Frontier;
 use tidepool_sim::live::LiveScaler;
 use tidepool_sim::model::Model;
 use tidepool_sim::offered::clairvoyant;
@@ -36,6 +39,8 @@ type Fault = Box<dyn std::error::Error>;
 
 /// Late percentage up to which a cell passes.
 const LATE_PCT_MAX: f64 = 0.1;
+/// Shares of late requests at which the worth of the learned pattern is told.
+const LATE_SHARES: [f64; 5] = [0.0001, 0.0003, 0.001, 0.003, 0.01];
 
 struct Plan {
     profile: Option<Config>,
@@ -48,6 +53,7 @@ struct Plan {
     train_s: u64,
     score_s: u64,
     threads: usize,
+    margins: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -57,6 +63,45 @@ struct Cell {
     boot_s: f64,
     size: f64,
     seed: u64,
+}
+
+/// What became of each margin of the ladder, an asterisk at the one that is held.
+fn shadows(scaler: &LiveScaler) -> String {
+    let line = |record: MarginRecord| {
+        let MarginRecord {
+            margin,
+            cost,
+            late_share,
+            chosen,
+        } = record;
+        let mark = if chosen { '*' } else { ' ' };
+        let by = margin
+            .quantile
+            .map(|place| PATTERN_QUANTILES[place].to_string());
+        format!(
+            "{mark} deviations {:4} floor {:5} pattern {:6} {cost:6.3} x work {:8.4} % late\n",
+            margin.deviations,
+            margin.learned,
+            by.unwrap_or_default(),
+            100.0 * late_share
+        )
+    };
+    scaler.margins().map(line).collect()
+}
+
+/// Cost of the ladder's best margins over that of its best without the learned pattern, at equal lateness.
+fn worth(scaler: &LiveScaler) -> String {
+    let of = |wanted: &dyn Fn(&MarginRecord) -> bool| {
+        let ways = scaler.margins().filter(|record| wanted(record));
+        Frontier::of(ways.map(|record| (record.late_share, record.cost)))
+    };
+    let (with, without) = (of(&|_| true), of(&|record| !record.margin.learned));
+    let at = |late: f64| {
+        let ratio = with.over(&without, late);
+        ratio.map(|ratio| format!("{:.3} at {} % late", ratio, 100.0 * late))
+    };
+    let all: Vec<String> = LATE_SHARES.into_iter().filter_map(at).collect();
+    format!("  with the pattern over without: {}\n", all.join(", "))
 }
 
 struct Arguments(BTreeMap<String, String>);
@@ -155,6 +200,7 @@ fn plan() -> Result<Plan, Fault> {
     let train: Vec<f64> = arguments.list("train", "7")?;
     let threads = arguments.list("threads", "2")?;
     let rule = arguments.take("rule", "tidepool");
+    let margins = arguments.take("margins", "off") == "on";
     let kept = std::env::temp_dir().join("tidepool-bounds");
     let bounds = match arguments.take("bounds", &kept.to_string_lossy()) {
         off if off == "off" => None,
@@ -195,6 +241,7 @@ fn plan() -> Result<Plan, Fault> {
         train_s: (train[0] * DAY_S as f64) as u64,
         score_s: (days[0] * DAY_S as f64) as u64,
         threads: threads[0],
+        margins,
     })
 }
 
@@ -225,6 +272,9 @@ impl Plan {
             scaler = scaler.with_foresight(Box::new(Learned::new(pattern)));
         }
         let outcome = simulate(&model, &load, &mut scaler, cell.seed, &mut ());
+        if self.margins {
+            println!("{}{}", shadows(&scaler), worth(&scaler));
+        }
         let bound_s = self
             .bounds
             .as_ref()

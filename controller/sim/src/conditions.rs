@@ -22,6 +22,12 @@ pub enum Kind {
     Blind,
     /// One worker that serves dies every so many seconds, and what it had is lost.
     Crashing(u64),
+    /// What the handlers depend on answers so many requests per second at most, in the order in
+    /// which they came into service; they hold their places until it has.
+    Capped(f64),
+    /// Workers leak, whatever they do: after about so many seconds one has reached its limit and
+    /// dies. Their memory is measured before and after, too.
+    Leaking(f64),
 }
 
 /// All disturbances of a run.
@@ -57,6 +63,33 @@ impl Conditions {
             }
         });
         factors.product()
+    }
+
+    /// Requests per second that get through at most, if that is limited.
+    pub(crate) fn capacity(&self, second: u64) -> Option<f64> {
+        let rates = self.of(second).filter_map(|d| match d.kind {
+            Kind::Capped(rate) => Some(rate),
+            _ => None,
+        });
+        rates.reduce(f64::min)
+    }
+
+    /// Whether how long a request holds its place is limited by nothing but the engine.
+    pub(crate) fn is_capped(&self) -> bool {
+        self.0.iter().any(|d| matches!(d.kind, Kind::Capped(_)))
+    }
+
+    /// Seconds until a worker has leaked all of its memory, while workers leak.
+    pub(crate) fn leak_s(&self, second: u64) -> Option<f64> {
+        self.of(second).find_map(|d| match d.kind {
+            Kind::Leaking(life_s) => Some(life_s),
+            _ => None,
+        })
+    }
+
+    /// Whether memory is measured.
+    pub(crate) fn has_memory(&self) -> bool {
+        self.0.iter().any(|d| matches!(d.kind, Kind::Leaking(_)))
     }
 
     pub(crate) fn failing(&self, second: u64) -> f64 {
@@ -102,5 +135,15 @@ mod tests {
         let crashes: Vec<u64> = (0..30).filter(|s| conditions.crashes(*s)).collect();
         assert_eq!(crashes, [10, 15]);
         assert_eq!(conditions.service_factor_max(), 4.0);
+        assert!(!conditions.is_capped() && !conditions.has_memory());
+        let limits = Conditions(vec![
+            during(10, 20, Kind::Capped(90.0)),
+            during(15, 20, Kind::Capped(70.0)),
+            during(15, 20, Kind::Leaking(60.0)),
+        ]);
+        let rates = [9, 10, 15, 20].map(|s| limits.capacity(s));
+        assert_eq!(rates, [None, Some(90.0), Some(70.0), None]);
+        assert_eq!((limits.leak_s(14), limits.leak_s(15)), (None, Some(60.0)));
+        assert!(limits.is_capped() && limits.has_memory());
     }
 }

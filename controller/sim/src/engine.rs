@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 
-use tidepool_policy::{Backlog, WorkSample};
+use tidepool_policy::{Backlog, MemorySample, WorkSample};
 
 use crate::chance::Poisson;
 use crate::conditions::Conditions;
@@ -16,7 +16,7 @@ use crate::fleet::Fleet;
 use crate::model::Model;
 use crate::outcome::{Outcome, Second, Tally, Watch};
 use crate::scaler::{Autoscaler, Seen};
-use crate::wheel::{Durations, Wheel};
+use crate::wheel::{Behind, Durations, Wheel};
 use crate::workload::Workload;
 
 /// Runs `scaler` on a pool under a load. The same inputs and seed give the same outcome, and the
@@ -40,7 +40,8 @@ pub fn simulate_under(
     seed: u64,
     watch: &mut dyn Watch,
 ) -> Outcome {
-    let mut engine = Engine::new(model, load, seed, conditions.service_factor_max());
+    let longest = conditions.service_factor_max();
+    let mut engine = Engine::new(model, load, seed, (longest, conditions.is_capped()));
     for (second, rate) in load.rates.iter().enumerate() {
         let second = second as u64;
         engine
@@ -51,12 +52,15 @@ pub fn simulate_under(
             .draws
             .durations
             .stretch(conditions.service_factor(second));
+        engine.slow_down(conditions.capacity(second));
         if conditions.crashes(second) {
             engine.crash();
         }
+        engine.leak(conditions.leak_s(second));
         engine.run_second();
         engine.window.failing = conditions.failing(second);
         let mut seen = engine.see(second, load.start_ms + second.saturating_add(1) * 1_000);
+        seen.memory = conditions.has_memory().then(|| engine.memory());
         if conditions.is_blind(second) {
             (seen.work, seen.backlog) = (None, None);
         }
@@ -111,6 +115,8 @@ struct Engine {
     steps: u64,
     now: u64,
     draws: Draws,
+    /// What every request has to wait for, while that limits them.
+    behind: Option<Behind>,
     wheel: Wheel,
     busy: u32,
     /// Requests on workers that were retired.
@@ -129,9 +135,13 @@ struct Engine {
 }
 
 impl Engine {
-    fn new(model: &Model, load: &Workload, seed: u64, factor_max: f64) -> Self {
+    fn new(model: &Model, load: &Workload, seed: u64, (factor_max, capped): (f64, bool)) -> Self {
         let draws = Draws::new(model, seed);
-        let longest = draws.durations.longest(factor_max);
+        let longest = if capped {
+            Durations::longest_ever()
+        } else {
+            draws.durations.longest(factor_max)
+        };
         let launches = draws.launches.clone();
         // Enough for the first minute, so that a trace without training begins fairly.
         let first = load
@@ -145,6 +155,7 @@ impl Engine {
             steps: u64::from(model.steps_per_s()),
             now: 0,
             draws,
+            behind: None,
             wheel: Wheel::new(longest),
             busy: 0,
             draining: Wheel::new(longest),
@@ -245,9 +256,17 @@ impl Engine {
 
     fn begin(&mut self, arrived: u64, count: u32) {
         self.busy += count;
-        self.draws
-            .durations
-            .start(count, self.now, &mut self.wheel, &mut self.draws.services);
+        let Draws {
+            durations,
+            services,
+            ..
+        } = &mut self.draws;
+        match &mut self.behind {
+            None => durations.start(count, self.now, &mut self.wheel, services),
+            Some(behind) => {
+                durations.start_behind(count, self.now, &mut self.wheel, services, behind);
+            }
+        }
         self.tally.start(arrived, self.now, count);
     }
 
@@ -270,6 +289,7 @@ impl Engine {
                 failed: window.ended as f64 * window.failing,
                 released: window.ended as f64,
                 busy_slot_s: window.busy_steps as f64 / steps,
+                late: Some(self.tally.window_late as f64),
                 wait_p95_s: self.tally.take_wait_p95_s(),
                 service_mean_s,
                 // Single durations are not kept; this is the percentile that they are drawn from.
@@ -283,7 +303,27 @@ impl Engine {
             }),
             workers: self.fleet.counts(self.leaving_count),
             startup_p95_s: self.fleet.startup_p95_s(),
+            memory: None,
         }
+    }
+
+    /// What is behind the handlers answers `capacity` requests per second at most from now on.
+    fn slow_down(&mut self, capacity: Option<f64>) {
+        self.behind = capacity.map(|rate| {
+            let mut behind = self.behind.take().unwrap_or_default();
+            behind.set(rate / self.steps as f64);
+            behind
+        });
+    }
+
+    /// A second in which workers leak; those that have reached their limit die.
+    fn leak(&mut self, life_s: Option<f64>) {
+        let dying = self.fleet.leak(life_s);
+        (0..dying).for_each(|_| self.crash());
+    }
+
+    fn memory(&self) -> MemorySample {
+        self.fleet.memory(self.busy + self.draining_busy)
     }
 
     /// Moves the fleet towards `target`.

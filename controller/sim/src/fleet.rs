@@ -1,6 +1,6 @@
 //! Workers from launch to their last request.
 
-use tidepool_policy::WorkerCounts;
+use tidepool_policy::{MemorySample, WorkerCounts};
 
 use crate::model::Model;
 
@@ -10,6 +10,26 @@ struct Starting {
     launched: u64,
     due: u64,
     fails: bool,
+}
+
+/// Memory of a worker that does nothing, of a request that it serves, and its limit, in bytes.
+const IDLE_BYTES: f64 = 100e6;
+const REQUEST_BYTES: f64 = 20e6;
+const LIMIT_BYTES: f64 = 1e9;
+/// Largest deviation of how fast a worker leaks, as a share.
+const LEAK_SPREAD: f64 = 0.3;
+
+/// Shares of their working memory that ready workers have leaked, in order of their age. Empty
+/// while nothing leaks.
+#[derive(Clone, Debug, Default)]
+struct Leaks(std::collections::VecDeque<Leaked>);
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Leaked {
+    /// Of the room between idle and limit.
+    share: f64,
+    /// How fast this one leaks, about 1.
+    pace: f64,
 }
 
 /// A pool's workers that serve or start. Times are steps.
@@ -27,6 +47,7 @@ pub(crate) struct Fleet {
     random: fastrand::Rng,
     pub(crate) launches: u64,
     startups: Startups,
+    leaks: Leaks,
 }
 
 impl Fleet {
@@ -43,6 +64,46 @@ impl Fleet {
             random,
             launches: 0,
             startups: Startups::default(),
+            leaks: Leaks::default(),
+        }
+    }
+
+    /// Lets a second of a leak pass that fills a worker within `life_s` seconds, and tells how many
+    /// have reached their limit. They are the oldest: who is taken away next is one of them.
+    pub(crate) fn leak(&mut self, life_s: Option<f64>) -> u32 {
+        let Some(life_s) = life_s else {
+            return 0;
+        };
+        let leaks = &mut self.leaks.0;
+        // Who was retired meanwhile was the oldest, who became ready is new.
+        while leaks.len() > self.ready as usize {
+            leaks.pop_front();
+        }
+        while leaks.len() < self.ready as usize {
+            // Spread evenly without a draw, so that other streams stay as they are.
+            let turn = (leaks.len() as f64 * 0.618).fract();
+            let pace = 1.0 + LEAK_SPREAD * (2.0 * turn - 1.0);
+            leaks.push_back(Leaked { share: 0.0, pace });
+        }
+        let mut dying = 0;
+        leaks.retain_mut(|leaked| {
+            leaked.share += leaked.pace / life_s;
+            dying += u32::from(leaked.share >= 1.0);
+            leaked.share < 1.0
+        });
+        dying
+    }
+
+    /// Memory of the ready workers with `busy` requests.
+    pub(crate) fn memory(&self, busy: u32) -> MemorySample {
+        let leaked: f64 = self.leaks.0.iter().map(|leaked| leaked.share).sum();
+        let room = LIMIT_BYTES - IDLE_BYTES;
+        MemorySample {
+            used_bytes: f64::from(self.ready) * IDLE_BYTES
+                + f64::from(busy) * REQUEST_BYTES
+                + leaked * room,
+            idle_bytes_per_worker: IDLE_BYTES,
+            limit_bytes_per_worker: LIMIT_BYTES,
         }
     }
 

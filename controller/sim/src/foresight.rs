@@ -1,6 +1,6 @@
 //! The learned hourly pattern, fed as it is live.
 
-use tidepool_policy::ProfileForecast;
+use tidepool_policy::{ProfileForecast, WorkSample};
 use tidepool_profile::Pattern;
 
 use crate::live::Foresight;
@@ -17,10 +17,14 @@ impl Learned {
 }
 
 impl Foresight for Learned {
-    fn learn(&mut self, now_ms: u64, arrivals: Option<f64>) {
+    fn learn(&mut self, now_ms: u64, work: Option<&WorkSample>) {
         // A second without a report is unknown, not idle.
-        if let Some(arrivals) = arrivals {
-            self.0.observe(now_ms, 1.0, arrivals);
+        let Some(work) = work else {
+            return;
+        };
+        self.0.observe(now_ms, 1.0, work.arrivals);
+        if let Some(late) = work.late {
+            self.0.budget(now_ms, work.arrivals, late);
         }
     }
 
@@ -30,6 +34,7 @@ impl Foresight for Learned {
             median_rate: advice.median_rate,
             floor_rate: advice.floor_rate,
             growth: advice.growth,
+            quantile_rates: advice.quantile_rates,
         })
     }
 }

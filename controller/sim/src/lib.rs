@@ -9,6 +9,7 @@ pub mod contest;
 pub mod engine;
 mod fleet;
 pub mod foresight;
+pub mod frontier;
 pub mod live;
 pub mod model;
 pub mod offered;

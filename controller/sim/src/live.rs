@@ -1,13 +1,16 @@
 //! The rule that runs live, as an autoscaler under simulation.
 
-use tidepool_policy::{Decision, Memory, Observation, Policy, ProfileForecast, Rule, decide};
+use tidepool_policy::{
+    Decision, MarginRecord, Memory, Observation, Policy, ProfileForecast, Rule, WorkSample, decide,
+};
 
 use crate::scaler::{Autoscaler, Insight, Seen};
 
 /// A learned pattern of the load. Fed every second, asked every second.
 pub trait Foresight {
-    /// Takes in the arrivals of the second that ended at `now_ms`; `None` when they are unknown.
-    fn learn(&mut self, now_ms: u64, arrivals: Option<f64>);
+    /// Takes in what came within the second that ended at `now_ms`, and how much of it was late; `None`
+    /// when that is unknown.
+    fn learn(&mut self, now_ms: u64, work: Option<&WorkSample>);
 
     /// What it expects `lead_s` seconds after `now_ms`; `None` when it is not worth believing.
     fn expect(&mut self, now_ms: u64, lead_s: f64) -> Option<ProfileForecast>;
@@ -59,6 +62,11 @@ impl LiveScaler {
         self.decision.as_ref()
     }
 
+    /// What became of the margins that run in shadow.
+    pub fn margins(&self) -> impl Iterator<Item = MarginRecord> {
+        self.memory.margins()
+    }
+
     /// Seconds that the forecast must reach ahead.
     fn lead_s(&self, seen: &Seen) -> f64 {
         seen.startup_p95_s
@@ -84,9 +92,10 @@ impl Autoscaler for LiveScaler {
         observation.workers = Some(seen.workers);
         observation.workers_age_s = Some(0.0);
         observation.startup_p95_s = seen.startup_p95_s;
+        observation.memory = seen.memory;
         let lead_s = self.lead_s(seen);
         if let Some(foresight) = &mut self.foresight {
-            foresight.learn(seen.now_ms, seen.work.as_ref().map(|work| work.arrivals));
+            foresight.learn(seen.now_ms, seen.work.as_ref());
             self.observation.forecast = foresight.expect(seen.now_ms, lead_s);
         }
         let memory = std::mem::take(&mut self.memory);

@@ -1,6 +1,6 @@
 //! What every autoscaler under simulation sees and may do.
 
-use tidepool_policy::{Backlog, WorkSample, WorkerCounts};
+use tidepool_policy::{Backlog, MemorySample, WorkSample, WorkerCounts};
 
 /// What an autoscaler sees at the end of a second.
 #[derive(Clone, Debug)]
@@ -18,6 +18,8 @@ pub struct Seen {
     /// Measured 95th percentile of the time from launch to ready, in seconds; `None` before the
     /// first worker became ready.
     pub startup_p95_s: Option<f64>,
+    /// Memory of the workers; `None` where it is not measured.
+    pub memory: Option<MemorySample>,
 }
 
 /// An autoscaler: a function of what it saw so far. It is shown every second and keeps its own

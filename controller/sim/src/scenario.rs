@@ -8,14 +8,17 @@ use crate::model::Model;
 use crate::workload::{DAY_S, Workload};
 
 /// Names that [`named`] knows.
-pub const NAMES: [&str; 10] = [
+pub const NAMES: [&str; 13] = [
     "step",
     "ramp",
     "flash-crowd",
     "outage",
     "dead-dependency",
+    "slow-dependency",
+    "slower-handlers",
     "metric-gap",
     "crashing-workers",
+    "memory-leak",
     "daylight-saving",
     "slow-starters",
     "silence",
@@ -64,7 +67,7 @@ impl Scenario {
 pub fn named(name: &str, model: &Model, mean_workers: f64) -> Option<Scenario> {
     let calm = mean_workers * f64::from(model.slots) / model.service_mean_s;
     let scenario = |shape: fn(f64) -> f64| plain(model, calm, shape);
-    let trouble = |kinds: &[Kind]| troubled(model, calm, kinds);
+    let trouble = |kinds: &[Kind]| troubled(model, calm, TROUBLE_S, kinds);
     Some(match name {
         "step" => scenario(|s| if s < 0.0 { 1.0 } else { 2.0 }),
         "ramp" => scenario(|s| 1.0 + (s / 1_200.0).clamp(0.0, 3.0)),
@@ -72,9 +75,14 @@ pub fn named(name: &str, model: &Model, mean_workers: f64) -> Option<Scenario> {
         "outage" => scenario(outage),
         // Every call runs into its timeout, ten times the usual time, and fails.
         "dead-dependency" => trouble(&[Kind::Slow(10.0), Kind::Failing(1.0)]),
+        // Behind the handlers two thirds of the requests get through, however many are held.
+        "slow-dependency" => trouble(&[Kind::Capped(calm / 1.5)]),
+        // The work itself takes twice as long, to the end.
+        "slower-handlers" => troubled(model, calm, AFTER_S, &[Kind::Slow(2.0)]),
         "metric-gap" => trouble(&[Kind::Blind]),
-        // A leak: workers run out of memory one after the other.
         "crashing-workers" => trouble(&[Kind::Crashing(60)]),
+        // Memory grows with the age of a worker; each lives for about a quarter of an hour.
+        "memory-leak" => troubled(model, calm, AFTER_S, &[Kind::Leaking(900.0)]),
         "daylight-saving" => daylight_saving(model, calm),
         "slow-starters" => {
             let model = Model {
@@ -130,9 +138,9 @@ fn plain(model: &Model, calm: f64, shape: fn(f64) -> f64) -> Scenario {
     }
 }
 
-fn troubled(model: &Model, calm: f64, kinds: &[Kind]) -> Scenario {
+fn troubled(model: &Model, calm: f64, lasts_s: u64, kinds: &[Kind]) -> Scenario {
     let scenario = plain(model, calm, |_| 1.0);
-    let to_s = CALM_S + TROUBLE_S;
+    let to_s = CALM_S + lasts_s;
     let disturb = |kind: &Kind| Disturbance {
         from_s: CALM_S,
         to_s,
@@ -140,7 +148,10 @@ fn troubled(model: &Model, calm: f64, kinds: &[Kind]) -> Scenario {
     };
     Scenario {
         // Room to do harm.
-        model: scenario.model.clone().sized_for(5.0 * scenario.load.peak()),
+        model: scenario
+            .model
+            .clone()
+            .sized_for(50.0 * scenario.load.peak()),
         conditions: Conditions(kinds.iter().map(disturb).collect()),
         ..scenario
     }

@@ -70,6 +70,27 @@ impl Wheel {
     }
 }
 
+/// A dependency that answers one request after the other, at a steady pace.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Behind {
+    steps_per_answer: f64,
+    /// Step in which it has answered all that it was asked.
+    free: f64,
+}
+
+impl Behind {
+    /// Sets its pace.
+    pub(crate) fn set(&mut self, answers_per_step: f64) {
+        self.steps_per_answer = 1.0 / answers_per_step.max(1e-9);
+    }
+
+    /// The step in which it answers a request that asks now.
+    fn answer(&mut self, now: u64) -> u64 {
+        self.free = self.free.max(now as f64) + self.steps_per_answer;
+        self.free as u64
+    }
+}
+
 /// How long requests hold a place, in steps.
 #[derive(Clone, Debug)]
 pub(crate) struct Durations {
@@ -113,6 +134,11 @@ impl Durations {
         ((seconds * factor * self.steps_per_s).ceil() as usize).min(STEPS_MAX)
     }
 
+    /// Longest duration in steps that can be told.
+    pub(crate) fn longest_ever() -> usize {
+        STEPS_MAX
+    }
+
     /// 95th percentile in seconds.
     pub(crate) fn p95_s(&self) -> f64 {
         f64::from(self.steps[QUANTILES * 95 / 100]) / self.steps_per_s
@@ -127,15 +153,37 @@ impl Durations {
         random: &mut fastrand::Rng,
     ) {
         for _ in 0..count {
-            if self.left == 0 {
-                self.spare = random.u64(..);
-                self.left = 4;
-            }
-            let steps = self.steps[(self.spare & 0xffff) as usize];
-            self.spare >>= 16;
-            self.left -= 1;
+            let steps = self.draw(random);
             wheel.add(now + u64::from(steps), u32::from(steps));
         }
+    }
+
+    /// As [`start`](Self::start), where what is `behind` the handlers has to answer, too.
+    pub(crate) fn start_behind(
+        &mut self,
+        count: u32,
+        now: u64,
+        wheel: &mut Wheel,
+        random: &mut fastrand::Rng,
+        behind: &mut Behind,
+    ) {
+        for _ in 0..count {
+            let answered = behind.answer(now).saturating_sub(now);
+            let own = u64::from(self.draw(random));
+            let steps = own.max(answered).min(STEPS_MAX as u64);
+            wheel.add(now + steps, steps as u32);
+        }
+    }
+
+    fn draw(&mut self, random: &mut fastrand::Rng) -> u16 {
+        if self.left == 0 {
+            self.spare = random.u64(..);
+            self.left = 4;
+        }
+        let steps = self.steps[(self.spare & 0xffff) as usize];
+        self.spare >>= 16;
+        self.left -= 1;
+        steps
     }
 }
 

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use actix::{Actor, AsyncContext, Context, Handler, Message, MessageResult};
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, MessageResult};
 use prometheus::Registry;
-use tidepool_core::{NodeReport, PoolName, PoolReport};
+use tidepool_core::{NodeId, NodeReport, PoolName, PoolReport};
 use tidepool_policy::InvalidPolicy;
 
 use crate::control::{Control, PoolPlan, Shared};
@@ -31,6 +31,33 @@ pub struct PoolReports(pub Vec<PoolReport>);
 #[derive(Message, Clone, Debug)]
 #[rtype(result = "()")]
 pub struct NodeReports(pub NodeReport);
+
+/// Which balancers there are, and what is new of them. Pools are decided about by what all of them
+/// report together.
+#[derive(Message, Clone, Debug)]
+#[rtype(result = "()")]
+pub struct BalancerReports {
+    /// Everybody who is there; the others are forgotten.
+    pub present: BTreeSet<String>,
+    /// New reports, with who made them, oldest first.
+    pub reports: Vec<(String, PoolReport)>,
+}
+
+/// Which nodes there are, and what is new of them. All of it is taken in before anything is decided:
+/// some of the nodes are not the fleet.
+#[derive(Message, Clone, Debug)]
+#[rtype(result = "()")]
+pub struct FleetReports {
+    /// Every node; the others are gone, and their workers with them.
+    pub present: BTreeSet<NodeId>,
+    /// New reports.
+    pub reports: Vec<NodeReport>,
+}
+
+/// Ends the supervisor: it decides nothing more, and its numbers leave the metrics.
+#[derive(Message, Clone, Copy, Debug)]
+#[rtype(result = "()")]
+pub struct Retire;
 
 /// Asks for what is known of every pool, to be kept before the supervisor ends.
 #[derive(Message, Clone, Copy, Debug)]
@@ -157,6 +184,32 @@ impl Handler<NodeReports> for Supervisor {
 
     fn handle(&mut self, NodeReports(report): NodeReports, _: &mut Self::Context) {
         self.control.take_node(report);
+    }
+}
+
+impl Handler<BalancerReports> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, message: BalancerReports, _: &mut Self::Context) {
+        self.control
+            .take_balancers(&message.present, message.reports);
+    }
+}
+
+impl Handler<FleetReports> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, message: FleetReports, _: &mut Self::Context) {
+        self.control.take_fleet(&message.present, message.reports);
+    }
+}
+
+impl Handler<Retire> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, Retire: Retire, ctx: &mut Self::Context) {
+        self.control.withdraw_metrics();
+        ctx.stop();
     }
 }
 

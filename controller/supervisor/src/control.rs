@@ -1,14 +1,16 @@
 //! One second of the supervisor, without its actor.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use tidepool_core::{
-    NodeReport, PoolName, PoolReport, PoolSpec, SetTarget, Timestamp, TraceContext, WorkerState,
+    NodeId, NodeReport, PoolName, PoolReport, PoolSpec, SetTarget, Timestamp, TraceContext,
+    WorkerState,
 };
 use tidepool_policy::{Bounds, Decision, Memory, Observation, Policy, decide};
 
+use crate::confluence::Confluence;
 use crate::decision_log::{Decided, Entry, Place, Snapshot};
 use crate::durable::Kept;
 use crate::history::History;
@@ -77,6 +79,7 @@ pub(crate) struct Control {
     pub(crate) view: SupervisorView,
     pools: BTreeMap<PoolName, Pool>,
     nodes: Nodes,
+    balancers: Confluence,
     metrics: Metrics,
     orders: OrderDesk,
     patterns: Patterns,
@@ -111,6 +114,7 @@ impl Control {
             ports,
             view: SupervisorView::new(shared.clone()),
             nodes: Nodes::default(),
+            balancers: Confluence::default(),
             metrics,
             orders: shared.orders,
             patterns: shared.patterns,
@@ -127,6 +131,45 @@ impl Control {
             None => tracing::debug!(pool = %report.pool, "a report of an unknown pool"),
         }
         self.decide_where(now, |pool| pool.plan.spec.name == report.pool);
+    }
+
+    /// Takes in what is new of balancers, and decides about their pools at once.
+    pub(crate) fn take_balancers(
+        &mut self,
+        present: &BTreeSet<String>,
+        reports: Vec<(String, PoolReport)>,
+    ) {
+        let now = (self.ports.now)();
+        self.balancers.keep_only(present);
+        for (balancer, report) in reports {
+            if self.pools.contains_key(&report.pool) {
+                self.balancers.add(&balancer, report, now);
+            }
+        }
+        let mut heard = BTreeSet::new();
+        for joined in self.balancers.flow() {
+            if let Some(pool) = self.pools.get_mut(&joined.report.pool) {
+                pool.intake.add(&joined.report, joined.received);
+                heard.insert(joined.report.pool);
+            }
+        }
+        self.decide_where(now, |pool| heard.contains(&pool.plan.spec.name));
+    }
+
+    /// Takes in what is new of all nodes, and forgets those that are gone, without waiting for their
+    /// silence. As [`Self::take_node`] then, but never on a part of the fleet.
+    pub(crate) fn take_fleet(&mut self, present: &BTreeSet<NodeId>, reports: Vec<NodeReport>) {
+        let now = (self.ports.now)();
+        self.nodes.keep_only(present);
+        for report in reports {
+            self.nodes.add(report, now);
+        }
+        self.decide_where(now, |pool| pool.memory.target().is_none());
+    }
+
+    /// Takes the numbers off the metrics, so that nobody reads those of a supervisor that ended.
+    pub(crate) fn withdraw_metrics(&self) {
+        self.metrics.withdraw();
     }
 
     /// Takes in a node's report. Pools whose live count was not known until now are decided about
@@ -187,6 +230,7 @@ impl Control {
             orders,
             patterns,
             history,
+            balancers: _,
         } = self;
         for pool in pools.values_mut().filter(|pool| wanted(pool)) {
             let begin = Instant::now();
@@ -282,7 +326,13 @@ impl Pool {
     fn observe(&mut self, nodes: &Nodes, now: Timestamp) -> Observation {
         let spec = &self.plan.spec;
         self.startups.observe(nodes.workers_of(&spec.name));
-        let observation = observe(spec, &self.intake, nodes, self.startups.p95_s(), now);
+        let observation = observe(
+            spec,
+            &self.intake,
+            nodes,
+            self.startups.p95_s(),
+            (&self.plan.policy.bounds, now),
+        );
         self.intake.clear();
         self.decided = Some(now);
         observation

@@ -1,7 +1,7 @@
 //! Collects what came in between two decisions: counts add up, histograms merge, gauges are the
 //! newest.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::time::Duration;
 
 use tidepool_core::{
@@ -143,6 +143,11 @@ impl Nodes {
             return;
         }
         self.0.insert(report.node.clone(), (now, report));
+    }
+
+    /// Forgets all others.
+    pub(crate) fn keep_only(&mut self, present: &BTreeSet<NodeId>) {
+        self.0.retain(|node, _| present.contains(node));
     }
 
     /// Forgets nodes that have been silent for a minute.

@@ -143,6 +143,10 @@ impl Patterns {
                 let rival = &mut learner.rival;
                 rival.observe(window.at_ms, window.seconds, window.arrivals);
             }
+            if let Some(late) = work.late {
+                let at_ms = clock.at_ms(now);
+                learner.pattern.budget(at_ms, work.arrivals, late);
+            }
         }
         self.fit_if_due(pool, (shared, &mut learner), clock.at_ms(now));
         let startup_s = observation.startup_p95_s.unwrap_or(startup_s_assumed);
@@ -154,6 +158,7 @@ impl Patterns {
             median_rate: advice.median_rate,
             floor_rate: advice.floor_rate,
             growth: advice.growth,
+            quantile_rates: advice.quantile_rates,
         });
     }
 
@@ -398,6 +403,26 @@ mod tests {
         // Another zone means other hours.
         let (_, told) = load(&kv, "Asia/Tokyo").await;
         assert_eq!(told.lock().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn late_requests_move_the_quantile_of_the_floor() {
+        let (patterns, _) = load(&store(), "UTC").await;
+        let (mut last, now) = teach(&patterns, 2);
+        let quantile = |patterns: &Patterns| patterns.forecast_of(&pool_name()).unwrap().quantile;
+        let before = quantile(&patterns);
+        let work = last.work.as_mut().unwrap();
+        work.late = Some(0.1 * work.arrivals);
+        patterns.attend(&pool_name(), &mut last, 2.0, Timestamp(now.0 + 60_000));
+        assert!(quantile(&patterns) > before.max(0.99), "{before}");
+    }
+
+    #[test]
+    fn policy_and_pattern_mean_the_same_quantiles() {
+        assert_eq!(
+            tidepool_policy::PATTERN_QUANTILES,
+            tidepool_profile::QUANTILES
+        );
     }
 
     #[tokio::test]

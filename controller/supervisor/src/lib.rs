@@ -10,12 +10,16 @@
 //! second, so that losing one is harmless, and carries an epoch, so that one of a deposed supervisor
 //! is ignored.
 //!
+//! Where there are several balancers, what they report becomes one stream first (`confluence`). A
+//! supervisor that no longer leads is retired, and takes its numbers off the metrics.
+//!
 //! The policy's memory is kept in the store every half minute and at the end; a new supervisor goes
 //! on with it, adopts what runs, and retires nothing for a while. Orders of operators are kept
 //! before they count.
 
 mod actor;
 mod clock;
+mod confluence;
 mod control;
 pub mod decision_log;
 mod durable;
@@ -34,7 +38,8 @@ mod story;
 mod view;
 
 pub use actor::{
-    Checkpoint, NodeReports, PoolReports, Supervisor, SupervisorConfig, SupervisorError,
+    BalancerReports, Checkpoint, FleetReports, NodeReports, PoolReports, Retire, Supervisor,
+    SupervisorConfig, SupervisorError,
 };
 pub use clock::steady_wall_clock;
 pub use control::PoolPlan;

@@ -1,6 +1,7 @@
 //! The supervisor's metrics. A number that was not measured has no series, so that it cannot be
 //! mistaken for zero.
 
+use prometheus::core::Collector;
 use prometheus::{GaugeVec, IntCounterVec, IntGaugeVec, Opts, Registry};
 use tidepool_core::{PoolName, WorkerState};
 use tidepool_policy::{Decision, Signal};
@@ -20,6 +21,7 @@ pub(crate) struct Metrics {
     forecast: GaugeVec,
     learned: GaugeVec,
     shadow: IntGaugeVec,
+    registry: Registry,
 }
 
 fn gauge(
@@ -116,7 +118,28 @@ impl Metrics {
                 "Workers that a policy in shadow would want; it sees the live fleet.",
                 &["pool", "policy"],
             )?,
+            registry: registry.clone(),
         })
+    }
+
+    /// Takes all series off the registry. Another supervisor may register its own then.
+    pub(crate) fn withdraw(&self) {
+        let series: [Box<dyn Collector>; 9] = [
+            Box::new(self.score.clone()),
+            Box::new(self.target.clone()),
+            Box::new(self.need.clone()),
+            Box::new(self.workers.clone()),
+            Box::new(self.decisions.clone()),
+            Box::new(self.age.clone()),
+            Box::new(self.forecast.clone()),
+            Box::new(self.learned.clone()),
+            Box::new(self.shadow.clone()),
+        ];
+        for series in series {
+            if let Err(error) = self.registry.unregister(series) {
+                tracing::debug!(%error, "a series was not there");
+            }
+        }
     }
 
     /// Shows a decision.

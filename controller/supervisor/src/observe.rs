@@ -1,7 +1,9 @@
 //! Builds the observation of a pool from what came in. Pure: what was not reported stays `None`.
 
+use std::time::Duration;
+
 use tidepool_core::{NodeReport, PoolSpec, Timestamp, WorkerReport, WorkerState};
-use tidepool_policy::{Backlog, CpuSample, Observation, WorkSample, WorkerCounts};
+use tidepool_policy::{Backlog, Bounds, CpuSample, Observation, WorkSample, WorkerCounts};
 
 use crate::intake::{Nodes, PoolIntake};
 
@@ -11,12 +13,12 @@ pub(crate) fn observe(
     intake: &PoolIntake,
     nodes: &Nodes,
     startup_p95_s: Option<f64>,
-    now: Timestamp,
+    (bounds, now): (&Bounds, Timestamp),
 ) -> Observation {
     let workers_age_s = nodes.age_s(now);
     let workers = nodes.workers_of(&spec.name);
     Observation {
-        work: (!intake.window.is_zero()).then(|| work(intake)),
+        work: (!intake.window.is_zero()).then(|| work(intake, bounds)),
         backlog: intake.newest.map(|newest| Backlog {
             queued: f64::from(newest.queued),
             oldest_wait_s: newest.oldest_wait.as_secs_f64(),
@@ -42,8 +44,11 @@ pub(crate) fn observe(
     clippy::cast_precision_loss,
     reason = "counts of a second are far below 2^52"
 )]
-fn work(intake: &PoolIntake) -> WorkSample {
-    let seconds = |d: Option<std::time::Duration>| d.map(|d| d.as_secs_f64());
+fn work(intake: &PoolIntake, bounds: &Bounds) -> WorkSample {
+    let seconds = |d: Option<Duration>| d.map(|d| d.as_secs_f64());
+    let service_p95_s = seconds(intake.work.quantile(0.95));
+    let allowed_s = bounds.wait_for_slot_s(service_p95_s.unwrap_or(0.0));
+    let allowed = Duration::try_from_secs_f64(allowed_s).unwrap_or(Duration::MAX);
     WorkSample {
         window_s: intake.window.as_secs_f64(),
         arrivals: intake.arrivals as f64,
@@ -54,9 +59,10 @@ fn work(intake: &PoolIntake) -> WorkSample {
         cancelled: intake.cancelled as f64,
         released: intake.work.count() as f64,
         busy_slot_s: intake.busy_slot_s,
+        late: Some(intake.wait.count_above(allowed) as f64),
         wait_p95_s: seconds(intake.wait.quantile(0.95)),
         service_mean_s: seconds(intake.work.mean()),
-        service_p95_s: seconds(intake.work.quantile(0.95)),
+        service_p95_s,
     }
 }
 
@@ -106,8 +112,6 @@ fn memory_share(node: &NodeReport) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::intake::tests::{node_report, pool_name, pool_report, worker};
 
@@ -129,7 +133,7 @@ mod tests {
             &PoolIntake::default(),
             &Nodes::default(),
             None,
-            Timestamp(5),
+            (&Bounds::default(), Timestamp(5)),
         );
         assert_eq!(nothing, Observation::default());
     }
@@ -139,6 +143,9 @@ mod tests {
         let mut intake = PoolIntake::default();
         let mut report = pool_report(20, 2.0);
         report.work.record(Duration::from_millis(100));
+        for wait_ms in [5, 850, 2_000] {
+            report.wait.record(Duration::from_millis(wait_ms));
+        }
         report.queued = 3;
         intake.add(&report, Timestamp(1_000));
         let mut nodes = Nodes::default();
@@ -153,8 +160,11 @@ mod tests {
         node.memory_bytes = Some(50);
         node.memory_limit_bytes = Some(100);
         nodes.add(node, Timestamp(1_500));
-        let seen = observe(&spec(), &intake, &nodes, Some(0.3), Timestamp(3_000));
+        let at = (&Bounds::default(), Timestamp(3_000));
+        let seen = observe(&spec(), &intake, &nodes, Some(0.3), at);
         let work = seen.work.unwrap();
+        // A second for the whole, of which the work takes a tenth.
+        assert_eq!(work.late, Some(1.0));
         assert_eq!(
             (work.arrivals, work.released, work.busy_slot_s),
             (20.0, 1.0, 2.0)

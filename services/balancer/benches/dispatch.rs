@@ -8,8 +8,12 @@
 
 #[path = "../src/dispatch.rs"]
 mod dispatch;
+#[path = "../src/health.rs"]
+mod health;
 #[path = "../src/queue.rs"]
 mod queue;
+#[path = "../src/slots.rs"]
+mod slots;
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -17,8 +21,10 @@ use std::time::{Duration, Instant};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use tidepool_core::{Deadline, Priority};
 
-use dispatch::{Admission, Ask, Dispatch, QueueLimits, Released, SeatKey};
+use dispatch::{Admission, Ask, Dispatch, QueueLimits, Released};
+use health::Verdict;
 use queue::{WaitQueue, Waiter};
+use slots::SeatKey;
 
 const LIMITS: QueueLimits = QueueLimits {
     len_max: 100_000,
@@ -34,14 +40,15 @@ fn ask(now: Instant, urgency: u8, session: Option<u64>) -> Ask {
         bytes: 100,
         deadline: Deadline::from_now(now, Duration::from_secs(600)),
         session,
+        is_idempotent: true,
     }
 }
 
 /// Seats of eight slots.
 fn with_seats(seats: usize, now: Instant) -> Dispatch<(), u32> {
     let mut dispatch = Dispatch::new(LIMITS, now);
-    for _ in 0..seats {
-        dispatch.join((), 8);
+    for mark in 0..seats {
+        dispatch.join((), 8, mark as u64, now);
     }
     dispatch
 }
@@ -65,7 +72,7 @@ fn free_slot(c: &mut Criterion) {
                 b.iter(|| {
                     let admission = dispatch.admit(black_box(&ask), now, || 0);
                     if let Some(key) = slot(&admission) {
-                        black_box(dispatch.release(key, HELD, now));
+                        black_box(dispatch.release(key, (HELD, Verdict::Good), now));
                     }
                 });
             });
@@ -95,7 +102,8 @@ fn hand_over(c: &mut Criterion) {
         group.bench_function(BenchmarkId::from_parameter(waiting), |b| {
             b.iter(|| {
                 // Work that took no time keeps the forecast of waits from refusing newcomers.
-                if let Released::Next(handover) = dispatch.release(key, Duration::ZERO, now) {
+                let ended = (Duration::ZERO, Verdict::Good);
+                if let (Released::Next(handover), _) = dispatch.release(key, ended, now) {
                     key = handover.seat;
                 }
                 let ask = ask(now, (token % 8) as u8, None);

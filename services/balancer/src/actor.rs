@@ -64,6 +64,9 @@ impl LoadBalancer {
 
     fn look(&mut self, _ctx: &mut Context<Self>) {
         let now = Instant::now();
+        self.pools
+            .iter()
+            .for_each(|reporting| reporting.pool.look(now));
         let due = self
             .pools
             .iter_mut()

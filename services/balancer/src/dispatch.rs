@@ -1,18 +1,21 @@
-//! Which request gets which slot: the slot table and the queue of one pool, with time passed in.
+//! Which request gets which slot: the queue of one pool before its slot table, with time passed
+//! in.
 //!
 //! Slots pull. A request is bound to a worker only when a slot of that worker is free, so there
-//! is never a guess to repair. Free slots are handed out round robin, the one idle the longest
-//! first.
+//! is never a guess to repair.
 
-use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use tidepool_core::{Deadline, LatencyHistogram, Priority};
 
+use crate::health::Verdict;
 use crate::queue::{WaitQueue, Waiter, WaiterKey};
+use crate::slots::{PutOut, Returned, SeatKey, SlotTable};
 
 /// Weight of the newest work time in its moving average.
 const WORK_WEIGHT: f64 = 0.05;
+/// Work that takes less is quick: a journey over a network is a good part of that.
+const QUICK_S: f64 = 0.002;
 /// Shortest and longest advice when to come again.
 const RETRY_AFTER_S: (f64, f64) = (1.0, 30.0);
 
@@ -31,11 +34,9 @@ pub(crate) struct Ask {
     pub(crate) deadline: Deadline,
     /// Requests of one session prefer one worker.
     pub(crate) session: Option<u64>,
+    /// Whether it may run twice.
+    pub(crate) is_idempotent: bool,
 }
-
-/// Names a seat in the table.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) struct SeatKey(u64);
 
 /// Why a request is not let in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,6 +49,8 @@ pub(crate) enum RefusalReason {
     WouldMissDeadline,
     /// The process is going away.
     Draining,
+    /// Every node that was asked said no.
+    NoNode,
 }
 
 /// A refusal, with advice when to try again.
@@ -83,16 +86,6 @@ pub(crate) enum Released<S, T> {
     SeatIdle(S),
 }
 
-#[derive(Debug)]
-struct SeatEntry<S> {
-    payload: S,
-    slots: u32,
-    busy: u32,
-    leaving: bool,
-    /// Entries of this seat in the ring of free slots; at least `slots - busy`.
-    hints: u32,
-}
-
 /// What happened since the last look.
 #[derive(Debug)]
 pub(crate) struct Window {
@@ -106,12 +99,8 @@ pub(crate) struct Window {
 #[derive(Debug)]
 pub(crate) struct Dispatch<S, T> {
     limits: QueueLimits,
-    seats: BTreeMap<SeatKey, SeatEntry<S>>,
-    ring: VecDeque<SeatKey>,
+    slots: SlotTable<S>,
     queue: WaitQueue<T>,
-    next_seat: u64,
-    busy: u32,
-    slots: u32,
     closed: bool,
     work_mean_s: Option<f64>,
     window: Window,
@@ -122,12 +111,8 @@ impl<S: Clone, T> Dispatch<S, T> {
     pub(crate) fn new(limits: QueueLimits, now: Instant) -> Self {
         Self {
             limits,
-            seats: BTreeMap::new(),
-            ring: VecDeque::new(),
+            slots: SlotTable::new(now),
             queue: WaitQueue::new(),
-            next_seat: 0,
-            busy: 0,
-            slots: 0,
             closed: false,
             work_mean_s: None,
             window: Window::begin(now),
@@ -136,35 +121,24 @@ impl<S: Clone, T> Dispatch<S, T> {
     }
 
     /// Adds a seat. Waiters are not told here: call [`Self::next_handover`] until there is none.
-    pub(crate) fn join(&mut self, payload: S, slots: u32) -> SeatKey {
-        let key = SeatKey(self.next_seat);
-        self.next_seat += 1;
-        let entry = SeatEntry {
-            payload,
-            slots,
-            busy: 0,
-            leaving: false,
-            hints: slots,
-        };
-        self.seats.insert(key, entry);
-        self.slots += slots;
-        self.ring.extend((0..slots).map(|_| key));
-        key
+    pub(crate) fn join(&mut self, payload: S, slots: u32, mark: u64, now: Instant) -> SeatKey {
+        self.slots.join(payload, slots, mark, now)
+    }
+
+    /// Changes how many slots a seat offers. Call [`Self::next_handover`] afterwards.
+    pub(crate) fn resize(&mut self, key: SeatKey, slots: u32, now: Instant) {
+        self.slots.resize(key, slots, now);
     }
 
     /// Takes a seat out; its slots in use stay so until they are released.
     pub(crate) fn leave(&mut self, key: SeatKey) {
-        let Some(entry) = self.seats.get_mut(&key) else {
-            return;
-        };
-        if !entry.leaving {
-            entry.leaving = true;
-            self.slots -= entry.slots;
-            self.ring.retain(|k| *k != key);
-        }
-        if entry.busy == 0 {
-            self.seats.remove(&key);
-        }
+        self.slots.leave(key);
+    }
+
+    /// Compares the seats, and says which get no work for a while. Call
+    /// [`Self::next_handover`] afterwards: others may be back.
+    pub(crate) fn look(&mut self, now: Instant) -> Vec<PutOut<S>> {
+        self.slots.look(now)
     }
 
     /// Lets nothing new in; what waits is still served.
@@ -174,20 +148,12 @@ impl<S: Clone, T> Dispatch<S, T> {
 
     /// Slots in use of the seats that `belongs` picks.
     pub(crate) fn busy_of(&self, belongs: impl Fn(&S) -> bool) -> u32 {
-        self.seats
-            .values()
-            .filter(|e| belongs(&e.payload))
-            .map(|e| e.busy)
-            .sum()
+        self.slots.busy_of(belongs)
     }
 
     /// The seats that have not left and that `belongs` picks.
     pub(crate) fn seats_of(&self, belongs: impl Fn(&S) -> bool) -> Vec<SeatKey> {
-        let joined = self
-            .seats
-            .iter()
-            .filter(|(_, e)| !e.leaving && belongs(&e.payload));
-        joined.map(|(key, _)| *key).collect()
+        self.slots.seats_of(belongs)
     }
 
     /// Gives a slot, a place in the queue, or a refusal. `token` is made only for a waiter.
@@ -218,8 +184,26 @@ impl<S: Clone, T> Dispatch<S, T> {
         {
             return self.refuse(RefusalReason::WouldMissDeadline);
         }
+        self.enqueue(ask, now, token())
+    }
+
+    /// Gives a slot or a place in the queue to a request that was let in before and whose seat
+    /// could not take it. It is not refused: its place is its own until it ends.
+    pub(crate) fn admit_again(
+        &mut self,
+        ask: &Ask,
+        now: Instant,
+        token: impl FnOnce() -> T,
+    ) -> Admission<S> {
+        match self.take_slot(ask.session, now) {
+            Some((key, payload)) => Admission::Slot(key, payload),
+            None => self.enqueue(ask, now, token()),
+        }
+    }
+
+    fn enqueue(&mut self, ask: &Ask, now: Instant, token: T) -> Admission<S> {
         let waiter = Waiter {
-            token: token(),
+            token,
             since: now,
             deadline: ask.deadline,
             bytes: ask.bytes,
@@ -238,38 +222,32 @@ impl<S: Clone, T> Dispatch<S, T> {
         self.queue.remove(key).is_some()
     }
 
-    /// Takes back a slot after it was held for `held`, and passes it on.
-    pub(crate) fn release(&mut self, key: SeatKey, held: Duration, now: Instant) -> Released<S, T> {
+    /// Takes back a slot after it was held for `held`, and passes it on. Tells also of the seat
+    /// if that puts it out.
+    pub(crate) fn release(
+        &mut self,
+        key: SeatKey,
+        (held, verdict): (Duration, Verdict),
+        now: Instant,
+    ) -> (Released<S, T>, Option<PutOut<S>>) {
         self.window.work.record(held);
         let held_s = held.as_secs_f64();
         let mean = self.work_mean_s.get_or_insert(held_s);
         *mean += WORK_WEIGHT * (held_s - *mean);
-        self.release_unused(key, now)
+        let out = self.slots.judge(key, held, verdict, now);
+        (self.release_unused(key, now), out)
     }
 
     /// Takes back a slot that nobody used.
     pub(crate) fn release_unused(&mut self, key: SeatKey, now: Instant) -> Released<S, T> {
         self.integrate(now);
-        let Some(entry) = self.seats.get_mut(&key) else {
-            return Released::Free;
-        };
-        entry.busy -= 1;
-        self.busy -= 1;
-        if entry.leaving {
-            if entry.busy > 0 {
-                return Released::Free;
-            }
-            return match self.seats.remove(&key) {
-                Some(entry) => Released::SeatIdle(entry.payload),
-                None => Released::Free,
-            };
+        match self.slots.give_back(key) {
+            Returned::SeatIdle(payload) => Released::SeatIdle(payload),
+            Returned::Gone => Released::Free,
+            Returned::Free => self
+                .next_handover(now)
+                .map_or(Released::Free, Released::Next),
         }
-        if entry.hints < entry.slots - entry.busy {
-            entry.hints += 1;
-            self.ring.push_back(key);
-        }
-        self.next_handover(now)
-            .map_or(Released::Free, Released::Next)
     }
 
     /// Gives a free slot to the waiter whose turn it is. Waiters whose deadline has passed are
@@ -317,12 +295,17 @@ impl<S: Clone, T> Dispatch<S, T> {
     }
 
     pub(crate) fn busy_slots(&self) -> u32 {
-        self.busy
+        self.slots.busy()
     }
 
     /// Slots of the seats that take new work.
     pub(crate) fn ready_slots(&self) -> u32 {
-        self.slots
+        self.slots.open()
+    }
+
+    /// Whether work takes so little time that a slot waits noticeably for the next request.
+    pub(crate) fn is_quick(&self) -> bool {
+        self.work_mean_s.is_some_and(|mean_s| mean_s < QUICK_S)
     }
 
     /// Whether a newcomer would be turned away now whatever it brings; cheap enough to ask
@@ -335,46 +318,19 @@ impl<S: Clone, T> Dispatch<S, T> {
     }
 
     fn take_slot(&mut self, session: Option<u64>, now: Instant) -> Option<(SeatKey, S)> {
-        let key = match session.and_then(|session| self.preferred(session)) {
-            Some(key) => key,
-            None => self.next_in_ring()?,
-        };
+        // The integral is of the slots that were in use until now.
         self.integrate(now);
-        let entry = self.seats.get_mut(&key)?;
-        entry.busy += 1;
-        self.busy += 1;
-        Some((key, entry.payload.clone()))
-    }
-
-    /// The seat whose free slot has waited longest. An entry of the ring is a hint only: a
-    /// session may have taken the slot that it stood for.
-    fn next_in_ring(&mut self) -> Option<SeatKey> {
-        while let Some(key) = self.ring.pop_front() {
-            if let Some(entry) = self.seats.get_mut(&key) {
-                entry.hints -= 1;
-                if !entry.leaving && entry.busy < entry.slots {
-                    return Some(key);
-                }
-            }
-        }
-        None
-    }
-
-    /// The seat of a session by rendezvous hashing, if it has a free slot: few sessions move
-    /// when seats come and go.
-    fn preferred(&self, session: u64) -> Option<SeatKey> {
-        let joined = self.seats.iter().filter(|(_, entry)| !entry.leaving);
-        let (key, entry) = joined.max_by_key(|(key, _)| mix(session ^ mix(key.0)))?;
-        (entry.busy < entry.slots).then_some(*key)
+        self.slots.take(session, now)
     }
 
     /// Expected wait of a newcomer, once work times are known and there are slots.
     fn predicted_wait(&self, priority: Priority) -> Option<Duration> {
         let mean_s = self.work_mean_s?;
-        if self.slots == 0 {
+        let slots = self.slots.open();
+        if slots == 0 {
             return None;
         }
-        let turns = (self.queue.ahead_of(priority) + 1) as f64 / f64::from(self.slots);
+        let turns = (self.queue.ahead_of(priority) + 1) as f64 / f64::from(slots);
         Duration::try_from_secs_f64(turns * mean_s).ok()
     }
 
@@ -388,7 +344,7 @@ impl<S: Clone, T> Dispatch<S, T> {
     }
 
     /// Advises to come again when the queue that is there now will have been served.
-    fn refusal(&self, reason: RefusalReason) -> Refusal {
+    pub(crate) fn refusal(&self, reason: RefusalReason) -> Refusal {
         let drain_s = self
             .predicted_wait(Priority::new(7))
             .map_or(0.0, |wait| wait.as_secs_f64());
@@ -400,7 +356,7 @@ impl<S: Clone, T> Dispatch<S, T> {
 
     fn integrate(&mut self, now: Instant) {
         let elapsed = now.saturating_duration_since(self.integrated_to);
-        self.window.busy_slot_s += f64::from(self.busy) * elapsed.as_secs_f64();
+        self.window.busy_slot_s += f64::from(self.slots.busy()) * elapsed.as_secs_f64();
         self.integrated_to = self.integrated_to.max(now);
     }
 }
@@ -414,13 +370,6 @@ impl Window {
             busy_slot_s: 0.0,
         }
     }
-}
-
-/// Finalizer of splitmix64 (Steele, Lea and Flood, 2014): every input bit reaches every output bit.
-fn mix(mut x: u64) -> u64 {
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
 }
 
 // Named by its path, so that the benchmark, which includes this file, finds it too.

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use prometheus::core::Collector;
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry,
@@ -26,6 +27,8 @@ pub struct BalancerMetrics {
     work: HistogramVec,
     queue_depth: IntGaugeVec,
     http_duration: HistogramVec,
+    ejections: IntCounterVec,
+    repeats: IntCounterVec,
     accepted: IntCounterVec,
     pub(crate) accepted_running: IntGauge,
 }
@@ -72,11 +75,19 @@ impl BalancerMetrics {
                     "http_response_status_code",
                 ],
             )?,
-            accepted: IntCounterVec::new(
-                Opts::new(
-                    "tidepool_accepted_requests_total",
-                    "Requests that were accepted to be answered later and have ended",
-                ),
+            ejections: counters(
+                "tidepool_ejections_total",
+                "Times that a seat got no work for a while because it did worse than its peers",
+                &["pool"],
+            )?,
+            repeats: counters(
+                "tidepool_repeats_total",
+                "Requests that were given to another node, by what became of them on the first",
+                &["pool", "cause"],
+            )?,
+            accepted: counters(
+                "tidepool_accepted_requests_total",
+                "Requests that were accepted to be answered later and have ended",
                 &["end"],
             )?,
             accepted_running: IntGauge::new(
@@ -84,13 +95,18 @@ impl BalancerMetrics {
                 "Requests that were accepted to be answered later and have not ended",
             )?,
         };
-        registry.register(Box::new(metrics.requests.clone()))?;
-        registry.register(Box::new(metrics.queue_wait.clone()))?;
-        registry.register(Box::new(metrics.work.clone()))?;
-        registry.register(Box::new(metrics.queue_depth.clone()))?;
-        registry.register(Box::new(metrics.http_duration.clone()))?;
-        registry.register(Box::new(metrics.accepted.clone()))?;
-        registry.register(Box::new(metrics.accepted_running.clone()))?;
+        let all: [Box<dyn Collector>; 9] = [
+            Box::new(metrics.requests.clone()),
+            Box::new(metrics.queue_wait.clone()),
+            Box::new(metrics.work.clone()),
+            Box::new(metrics.queue_depth.clone()),
+            Box::new(metrics.http_duration.clone()),
+            Box::new(metrics.ejections.clone()),
+            Box::new(metrics.repeats.clone()),
+            Box::new(metrics.accepted.clone()),
+            Box::new(metrics.accepted_running.clone()),
+        ];
+        all.into_iter().try_for_each(|one| registry.register(one))?;
         Ok(metrics)
     }
 
@@ -109,6 +125,9 @@ impl BalancerMetrics {
         PoolMetrics {
             queue_wait: self.queue_wait.with_label_values(&[pool]),
             queue_depth: self.queue_depth.with_label_values(&[pool]),
+            ejections: self.ejections.with_label_values(&[pool]),
+            rejected: self.repeats.with_label_values(&[pool, "rejected"]),
+            lost: self.repeats.with_label_values(&[pool, "lost"]),
             kinds: spec.kinds.iter().map(of_kind).collect(),
         }
     }
@@ -127,6 +146,10 @@ impl BalancerMetrics {
     }
 }
 
+fn counters(name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
+    IntCounterVec::new(Opts::new(name, help), labels)
+}
+
 /// A method as a label: any token can be one, and callers choose it.
 pub(crate) fn method_label(method: &str) -> &'static str {
     const KNOWN: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"];
@@ -143,6 +166,11 @@ struct KindMetrics {
 pub struct PoolMetrics {
     pub(crate) queue_wait: Histogram,
     pub(crate) queue_depth: IntGauge,
+    pub(crate) ejections: IntCounter,
+    /// Requests that went to another node because the first did not begin them.
+    pub(crate) rejected: IntCounter,
+    /// Requests that went to another node because the first was lost with them.
+    pub(crate) lost: IntCounter,
     kinds: Vec<KindMetrics>,
 }
 

@@ -6,83 +6,32 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
-use actix_web::http::header::HeaderValue;
 use parking_lot::Mutex;
 use tidepool_core::{PoolName, PoolReport, PoolSpec, WorkerId};
-use tidepool_worker::{Membership, Seat};
+use tidepool_worker::{Membership, Seat, SeatNotice};
 use tokio::sync::oneshot;
 
 use crate::dispatch::{
-    Admission, Ask, Dispatch, Handover, QueueLimits, Refusal, Released, SeatKey,
+    Admission, Ask, Dispatch, Handover, QueueLimits, Refusal, RefusalReason, Released,
 };
+use crate::hosting::Offer;
 use crate::metrics::PoolMetrics;
-use crate::queue::WaiterKey;
+use crate::remote::{RemoteSeat, RepeatBudget};
+use crate::slots::PutOut;
+
+mod arrival;
+mod place;
+mod slot;
+
+pub(crate) use arrival::{Arrival, Outcome};
+pub(crate) use place::{Place, WorkerName};
+pub(crate) use slot::{Admitted, Slot, Waiting};
 
 type PoolDispatch = Dispatch<Arc<Place>, oneshot::Sender<Slot>>;
+type PoolAdmission = Admission<Arc<Place>>;
 type PoolHandover = Handover<Arc<Place>, oneshot::Sender<Slot>>;
-
-/// A worker's name, ready to be sent: every answer carries it.
-#[derive(Clone, Debug)]
-pub(crate) struct WorkerName(pub(crate) HeaderValue);
-
-impl WorkerName {
-    fn of(worker: &WorkerId) -> Self {
-        // The name of a pool and a number: always visible ASCII.
-        let value = HeaderValue::from_str(worker.as_str());
-        Self(value.unwrap_or_else(|_| HeaderValue::from_static("unnamed")))
-    }
-
-    pub(crate) fn as_str(&self) -> &str {
-        self.0.to_str().unwrap_or_default()
-    }
-}
-
-/// A seat in the slot table.
-pub(crate) struct Place {
-    pub(crate) seat: Arc<Seat>,
-    pub(crate) name: WorkerName,
-}
-
-/// How a request ended. Each request has exactly one of these.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Outcome {
-    /// A handler answered; also with the word that the input is wrong.
-    Answered,
-    /// Not let in.
-    Refused,
-    /// Its deadline passed, waiting or running.
-    DeadlineMissed,
-    /// Its caller went away.
-    Cancelled,
-    /// The handler or something it needs failed.
-    Failed,
-}
-
-impl Outcome {
-    /// Number of outcomes.
-    pub(crate) const COUNT: usize = 5;
-    /// All outcomes, in the order of their index.
-    pub(crate) const ALL: [Self; Self::COUNT] = [
-        Self::Answered,
-        Self::Refused,
-        Self::DeadlineMissed,
-        Self::Cancelled,
-        Self::Failed,
-    ];
-
-    /// The label of `tidepool_requests_total`.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Answered => "answered",
-            Self::Refused => "refused",
-            Self::DeadlineMissed => "deadline_missed",
-            Self::Cancelled => "cancelled",
-            Self::Failed => "failed",
-        }
-    }
-}
 
 #[derive(Debug, Default)]
 struct Totals {
@@ -105,6 +54,7 @@ pub struct Pool {
     dispatch: Mutex<PoolDispatch>,
     totals: Totals,
     reported: Mutex<Reported>,
+    repeats: Mutex<RepeatBudget>,
 }
 
 impl Pool {
@@ -121,6 +71,7 @@ impl Pool {
             dispatch: Mutex::new(Dispatch::new(limits, now)),
             totals: Totals::default(),
             reported: Mutex::default(),
+            repeats: Mutex::new(RepeatBudget::new(now)),
         })
     }
 
@@ -157,6 +108,19 @@ impl Pool {
         self.dispatch.lock().ready_slots()
     }
 
+    /// What balancers may use of it. Where work takes next to no time, a slot would be idle while
+    /// its next request travels, so one more for each worker may be on its way.
+    pub(crate) fn offered_slots(&self) -> Offer {
+        let dispatch = self.dispatch.lock();
+        let slots = dispatch.ready_slots();
+        let workers = slots.div_ceil(self.spec.slots.max(1));
+        let ahead = if dispatch.is_quick() { workers } else { 0 };
+        Offer {
+            slots: slots + ahead,
+            workers,
+        }
+    }
+
     /// Whether more requests wait than there are slots: all of them will wait for a whole turn.
     #[must_use]
     pub fn has_backlog(&self) -> bool {
@@ -168,6 +132,41 @@ impl Pool {
     /// that nobody is left without an answer.
     pub fn dismiss_waiting(&self) {
         self.dispatch.lock().dismiss();
+    }
+
+    /// Compares the seats with one another: who is far slower than its peers or fails gets no
+    /// work for a while, and those whose time is over get some.
+    pub fn look(self: &Arc<Self>, now: Instant) {
+        let out = self.dispatch.lock().look(now);
+        out.iter().for_each(|seat| self.tell_out(seat));
+        self.hand_over_all();
+    }
+
+    fn tell_out(&self, out: &PutOut<Arc<Place>>) {
+        self.metrics.ejections.inc();
+        tracing::warn!(
+            pool = %self.spec.name, seat = out.payload.title(), cause = out.cause,
+            "a seat does worse than its peers and gets no work for a while"
+        );
+    }
+
+    /// Takes one repeat of a request whose node was lost out of the budget, if there is one.
+    pub(crate) fn may_repeat(&self, now: Instant) -> bool {
+        let may = self.repeats.lock().take(now);
+        if may {
+            self.metrics.lost.inc();
+        }
+        may
+    }
+
+    /// Counts a request that goes to another node because the first did not begin it.
+    pub(crate) fn count_rejected(&self) {
+        self.metrics.rejected.inc();
+    }
+
+    /// The refusal of a request that no node would begin.
+    pub(crate) fn no_node(&self) -> Refusal {
+        self.dispatch.lock().refusal(RefusalReason::NoNode)
     }
 
     pub(crate) fn dismissal(&self) -> Refusal {
@@ -217,6 +216,7 @@ impl Pool {
             now - std::mem::replace(before, now)
         };
         let arrivals = since(&self.totals.arrivals, &mut reported.arrivals);
+        self.repeats.lock().earn(arrivals, Instant::now());
         let mut of = |outcome: Outcome| {
             let index = outcome as usize;
             since(&self.totals.ended[index], &mut reported.ended[index])
@@ -250,8 +250,24 @@ impl Pool {
 
     /// A slot now, a place in the queue, or a refusal.
     pub(crate) fn admit(self: &Arc<Self>, ask: &Ask, now: Instant) -> Admitted {
+        self.admitted(now, |dispatch, token| dispatch.admit(ask, now, token))
+    }
+
+    /// A slot or a place in the queue for a request whose seat could not take it.
+    pub(crate) fn admit_again(self: &Arc<Self>, ask: &Ask, now: Instant) -> Admitted {
+        self.admitted(now, |dispatch, token| dispatch.admit_again(ask, now, token))
+    }
+
+    fn admitted(
+        self: &Arc<Self>,
+        now: Instant,
+        admit: impl FnOnce(
+            &mut PoolDispatch,
+            &mut dyn FnMut() -> oneshot::Sender<Slot>,
+        ) -> PoolAdmission,
+    ) -> Admitted {
         let mut receiver = None;
-        let admission = self.dispatch.lock().admit(ask, now, || {
+        let admission = admit(&mut self.dispatch.lock(), &mut || {
             let (sender, waiting) = oneshot::channel();
             receiver = Some(waiting);
             sender
@@ -266,6 +282,48 @@ impl Pool {
             (Admission::Refused(refusal), _) => Admitted::Refused(refusal),
             (Admission::Queued(_), None) => unreachable!("a waiter is queued with its token"),
         }
+    }
+
+    /// Gives free slots to waiters until one of both is used up.
+    fn hand_over_all(self: &Arc<Self>) {
+        loop {
+            let next = self.dispatch.lock().next_handover(Instant::now());
+            if next.is_none() {
+                return;
+            }
+            self.hand_over(next);
+        }
+    }
+
+    /// Offers slots of a node, or another number of them. None takes the node's seat away.
+    pub(crate) fn offer(self: &Arc<Self>, remote: RemoteSeat, slots: u32, now: Instant) {
+        let mut dispatch = self.dispatch.lock();
+        let seats =
+            dispatch.seats_of(|place| matches!(&**place, Place::There(r) if r.is_same(&remote)));
+        if let Some(key) = seats.first() {
+            dispatch.resize(*key, slots, now);
+        } else {
+            let place = Arc::new(Place::There(remote));
+            let mark = place.mark();
+            dispatch.join(place, slots, mark, now);
+        }
+        drop(dispatch);
+        self.hand_over_all();
+    }
+
+    /// Takes a node's seat away. What runs there ends by itself.
+    pub(crate) fn withdraw(&self, remote: &RemoteSeat) {
+        self.leave_where(|place| matches!(place, Place::There(r) if r.is_same(remote)));
+    }
+
+    /// Requests that run on a node, and those that wait here: what it is told that this process
+    /// wants.
+    pub(crate) fn demand_of(&self, remote: &RemoteSeat) -> (u32, u32) {
+        let dispatch = self.dispatch.lock();
+        let is_there =
+            |place: &Arc<Place>| matches!(&**place, Place::There(r) if r.is_same(remote));
+        let queued = u32::try_from(dispatch.queued()).unwrap_or(u32::MAX);
+        (dispatch.busy_of(is_there), queued)
     }
 
     /// Gives slots to waiters until one takes it or none is left.
@@ -292,18 +350,17 @@ impl Pool {
             Released::Free => None,
             Released::SeatIdle(place) => {
                 // The worker looks once a second by itself; a lost notice costs that at most.
-                let _ = place
-                    .seat
-                    .notices
-                    .try_send(tidepool_worker::SeatNotice::Idle);
+                if let Some(seat) = place.worker() {
+                    let _ = seat.notices.try_send(SeatNotice::Idle);
+                }
                 None
             }
         }
     }
 
-    fn leave_where(&self, belongs: impl Fn(&Seat) -> bool) {
+    fn leave_where(&self, belongs: impl Fn(&Place) -> bool) {
         let mut dispatch = self.dispatch.lock();
-        for key in dispatch.seats_of(|place| belongs(&place.seat)) {
+        for key in dispatch.seats_of(|place| belongs(place)) {
             dispatch.leave(key);
         }
     }
@@ -313,176 +370,31 @@ impl Membership for PoolTable {
     fn join(&self, seat: Arc<Seat>) {
         self.leave(&seat.worker);
         let (slots, name) = (seat.slots, WorkerName::of(&seat.worker));
-        let place = Arc::new(Place { seat, name });
-        self.0.dispatch.lock().join(place, slots);
-        loop {
-            let next = self.0.dispatch.lock().next_handover(Instant::now());
-            if next.is_none() {
-                return;
-            }
-            self.0.hand_over(next);
-        }
+        let place = Arc::new(Place::Here { seat, name });
+        let mark = place.mark();
+        let now = Instant::now();
+        self.0.dispatch.lock().join(place, slots, mark, now);
+        self.0.hand_over_all();
     }
 
     fn leave(&self, worker: &WorkerId) {
-        self.0.leave_where(|seat| seat.worker == *worker);
+        self.0.leave_where(|place| is_worker(place, worker));
     }
 
     fn busy(&self, worker: &WorkerId) -> u32 {
         self.0
             .dispatch
             .lock()
-            .busy_of(|place| place.seat.worker == *worker)
+            .busy_of(|place| is_worker(place, worker))
     }
+}
+
+fn is_worker(place: &Place, worker: &WorkerId) -> bool {
+    place.worker().is_some_and(|seat| seat.worker == *worker)
 }
 
 /// The slot table of a pool, for the workers that join it.
 pub struct PoolTable(pub Arc<Pool>);
-
-/// What a request gets on arrival.
-pub(crate) enum Admitted {
-    Slot(Slot),
-    Queued(Waiting),
-    Refused(Refusal),
-}
-
-/// A place in the queue. Dropping it gives it up.
-pub(crate) struct Waiting {
-    pool: Arc<Pool>,
-    key: WaiterKey,
-    receiver: oneshot::Receiver<Slot>,
-}
-
-impl Waiting {
-    pub(crate) fn pool(&self) -> &Arc<Pool> {
-        &self.pool
-    }
-
-    /// The slot, or nothing when the deadline passed in the queue.
-    pub(crate) async fn slot(mut self) -> Option<Slot> {
-        (&mut self.receiver).await.ok()
-    }
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        // When the slot is on its way already, the receiver drops it and it goes back.
-        self.pool.dispatch.lock().cancel(self.key);
-    }
-}
-
-/// A slot that is taken. Dropping it gives it back and passes it on.
-pub(crate) struct Slot {
-    pool: Arc<Pool>,
-    key: SeatKey,
-    pub(crate) place: Arc<Place>,
-    since: Instant,
-    state: SlotState,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum SlotState {
-    /// On its way to a request, which may have gone meanwhile.
-    Granted,
-    Used,
-    /// Given back already.
-    Disarmed,
-}
-
-impl Slot {
-    fn new(pool: &Arc<Pool>, key: SeatKey, place: Arc<Place>, since: Instant) -> Self {
-        Self {
-            pool: Arc::clone(pool),
-            key,
-            place,
-            since,
-            state: SlotState::Granted,
-        }
-    }
-
-    /// From now on the time that it is held counts as work.
-    pub(crate) fn begin_use(&mut self) {
-        self.state = SlotState::Used;
-    }
-
-    /// Says that the handler panicked: its worker gets no more work until it has restarted.
-    pub(crate) fn panicked(&self) {
-        self.pool
-            .leave_where(|seat| std::ptr::eq(seat, &*self.place.seat));
-        self.place.seat.count_panic();
-    }
-
-    /// Gives the slot back, and says when that was.
-    pub(crate) fn give_back(mut self) -> Instant {
-        let now = Instant::now();
-        self.release(now);
-        now
-    }
-
-    fn disarm(mut self) -> SeatKey {
-        self.state = SlotState::Disarmed;
-        self.key
-    }
-}
-
-impl Slot {
-    fn release(&mut self, now: Instant) {
-        let released = match std::mem::replace(&mut self.state, SlotState::Disarmed) {
-            SlotState::Disarmed => return,
-            SlotState::Granted => self.pool.dispatch.lock().release_unused(self.key, now),
-            SlotState::Used => {
-                self.place.seat.count_completed();
-                let held = now.saturating_duration_since(self.since);
-                self.pool.dispatch.lock().release(self.key, held, now)
-            }
-        };
-        let next = self.pool.settle(released);
-        self.pool.hand_over(next);
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        if self.state != SlotState::Disarmed {
-            self.release(Instant::now());
-        }
-    }
-}
-
-/// A request between its arrival and its end. Dropped without an outcome, its caller is gone.
-pub(crate) struct Arrival {
-    pool: Arc<Pool>,
-    kind_index: usize,
-    ended: bool,
-}
-
-impl Arrival {
-    /// Ends the request, after it waited and perhaps was worked on.
-    pub(crate) fn end(mut self, outcome: Outcome, waited: Duration, work: Option<Duration>) {
-        if outcome != Outcome::Refused {
-            self.pool.metrics.observe(self.kind_index, waited, work);
-        }
-        self.count(outcome);
-    }
-
-    /// Ends a request that was not let in.
-    pub(crate) fn refuse(mut self) {
-        self.count(Outcome::Refused);
-    }
-
-    fn count(&mut self, outcome: Outcome) {
-        if !std::mem::replace(&mut self.ended, true) {
-            self.pool.totals.ended[outcome as usize].fetch_add(1, Ordering::AcqRel);
-            self.pool.metrics.count(self.kind_index, outcome);
-        }
-    }
-}
-
-impl Drop for Arrival {
-    fn drop(&mut self) {
-        self.count(Outcome::Cancelled);
-    }
-}
 
 #[cfg(test)]
 mod tests;

@@ -10,7 +10,9 @@ use tidepool_handler::{Call, CallContext, Failure, Payload, Reply, Work};
 use tokio::sync::oneshot;
 
 use crate::dispatch::{Ask, Refusal};
-use crate::pool::{Admitted, Arrival, Outcome, Pool, Slot, Waiting, WorkerName};
+use crate::health::Verdict;
+use crate::pool::{Admitted, Arrival, Outcome, Place, Pool, Slot, Waiting, WorkerName};
+use crate::remote::{self, Errand, Order};
 
 /// Why a request got no answer.
 #[derive(Debug)]
@@ -23,6 +25,34 @@ pub(crate) enum Unserved {
     Panicked,
     /// Its handler failed, or ran out of time.
     Failed(Failure),
+    /// The node that may have begun it was lost, and it must not run twice.
+    Lost,
+    /// Two nodes were lost with it: it may be what kills them.
+    SetAside,
+}
+
+impl Unserved {
+    /// Its deadline passed while it ran.
+    pub(crate) fn late() -> Self {
+        Self::Failed(Failure::DeadlineExceeded)
+    }
+}
+
+/// What the end of a request tells about the seat that it ran on.
+pub(crate) fn verdict(result: &Result<Payload, Unserved>) -> Verdict {
+    match result {
+        Err(Unserved::Panicked | Unserved::Lost | Unserved::SetAside) => Verdict::Bad,
+        Err(Unserved::Refused(_) | Unserved::DeadlineInQueue) => Verdict::Nothing,
+        Ok(_) => Verdict::Good,
+        Err(Unserved::Failed(failure)) => match failure {
+            Failure::Internal { .. } => Verdict::Bad,
+            Failure::DeadlineExceeded => Verdict::Late,
+            Failure::Dependency { .. } | Failure::Cancelled => Verdict::Nothing,
+            Failure::Malformed { .. } | Failure::Invalid { .. } | Failure::LimitExceeded { .. } => {
+                Verdict::Good
+            }
+        },
+    }
 }
 
 /// When things happened to a request that got a slot.
@@ -34,6 +64,8 @@ pub(crate) struct WorkTimes {
     pub(crate) begin: Instant,
     /// Its handler ended, or was given up.
     pub(crate) end: Instant,
+    /// Whether its handler ran on another node.
+    pub(crate) is_remote: bool,
 }
 
 /// What became of a request.
@@ -46,7 +78,7 @@ pub(crate) struct Served {
 }
 
 impl Served {
-    fn without_slot(unserved: Unserved, waited: Duration) -> Self {
+    pub(crate) fn without_slot(unserved: Unserved, waited: Duration) -> Self {
         Self {
             result: Err(unserved),
             waited,
@@ -55,12 +87,31 @@ impl Served {
         }
     }
 
+    fn in_slot(
+        result: Result<Payload, Unserved>,
+        waited: Duration,
+        times: WorkTimes,
+        worker: WorkerName,
+    ) -> Self {
+        Self {
+            result,
+            waited,
+            times: Some(times),
+            worker: Some(worker),
+        }
+    }
+
+    /// Whether the service failed, not the caller.
+    pub(crate) fn is_failure(&self) -> bool {
+        self.outcome() == Outcome::Failed
+    }
+
     fn outcome(&self) -> Outcome {
         match &self.result {
             Ok(_) => Outcome::Answered,
             Err(Unserved::Refused(_)) => Outcome::Refused,
             Err(Unserved::DeadlineInQueue) => Outcome::DeadlineMissed,
-            Err(Unserved::Panicked) => Outcome::Failed,
+            Err(Unserved::Panicked | Unserved::Lost | Unserved::SetAside) => Outcome::Failed,
             Err(Unserved::Failed(failure)) => match failure {
                 Failure::DeadlineExceeded => Outcome::DeadlineMissed,
                 Failure::Cancelled => Outcome::Cancelled,
@@ -97,8 +148,13 @@ pub(crate) fn serve(
             Served::without_slot(Unserved::DeadlineInQueue, Duration::ZERO),
         ));
     }
+    let order = Order {
+        kind_index,
+        ask,
+        call,
+    };
     match pool.admit(&ask, now) {
-        Admitted::Slot(slot) => match begin(slot, kind_index, call, now, Duration::ZERO) {
+        Admitted::Slot(slot) => match begin(slot, order, now, Duration::ZERO) {
             Begun::Ended(served) => Serving::Done(end(arrival, served)),
             Begun::Running(running) => {
                 Serving::Going(Box::pin(async move { end(arrival, running.ended().await) }))
@@ -111,8 +167,7 @@ pub(crate) fn serve(
         Admitted::Queued(waiting) => {
             let queued = Queued {
                 waiting,
-                kind_index,
-                call,
+                order,
                 since: now,
             };
             Serving::Going(Box::pin(async move { end(arrival, queued.served().await) }))
@@ -132,20 +187,19 @@ fn end(arrival: Arrival, served: Served) -> Served {
 /// A request that waits for its turn.
 struct Queued {
     waiting: Waiting,
-    kind_index: usize,
-    call: Call,
+    order: Order,
     since: Instant,
 }
 
 impl Queued {
     async fn served(self) -> Served {
-        let deadline = self.call.context.deadline;
+        let deadline = self.order.ask.deadline;
         let pool = Arc::clone(self.waiting.pool());
         let slot = tokio::time::timeout_at(deadline.0.into(), self.waiting.slot()).await;
         let granted = Instant::now();
         let waited = granted.saturating_duration_since(self.since);
         match slot {
-            Ok(Some(slot)) => match begin(slot, self.kind_index, self.call, granted, waited) {
+            Ok(Some(slot)) => match begin(slot, self.order, granted, waited) {
                 Begun::Ended(served) => served,
                 Begun::Running(running) => running.ended().await,
             },
@@ -157,16 +211,24 @@ impl Queued {
     }
 }
 
-/// A handler that has been called.
-enum Begun {
+/// A request that has been given to its worker or node.
+pub(crate) enum Begun {
     Ended(Served),
     Running(Running),
 }
 
+/// Work that does not end at once.
+pub(crate) enum Running {
+    /// In a slot of this process.
+    Here(Box<Unfinished>),
+    /// On a node.
+    There(Box<Errand>),
+}
+
 /// Work that does not end at once, and the slot that it is in.
-struct Running {
+pub(crate) struct Unfinished {
     slot: Slot,
-    work: Unfinished,
+    work: Pending,
     context: CallContext,
     worker: WorkerName,
     begin: Instant,
@@ -174,99 +236,109 @@ struct Running {
     waited: Duration,
 }
 
-enum Unfinished {
+enum Pending {
     Wait(LocalBoxFuture<'static, Reply>),
     Compute(Box<dyn FnOnce() -> Reply + Send>),
 }
 
-/// Calls the handler in a slot.
-fn begin(
-    mut slot: Slot,
-    kind_index: usize,
-    call: Call,
-    granted: Instant,
-    waited: Duration,
-) -> Begun {
+/// Calls the handler in a slot of this process, or gives the request to the slot's node.
+pub(crate) fn begin(mut slot: Slot, order: Order, granted: Instant, waited: Duration) -> Begun {
     slot.begin_use();
+    let Place::Here { seat, name } = &*slot.place else {
+        return Begun::Running(Running::There(Box::new(Errand {
+            slot,
+            order,
+            granted,
+            waited,
+        })));
+    };
     // A slot that was free is held since a moment ago; only who waited needs the clock again.
     let begin = if waited.is_zero() {
         granted
     } else {
         Instant::now()
     };
-    let worker = slot.place.name.clone();
-    let context = call.context.clone();
-    let running = |slot, work| {
-        Begun::Running(Running {
-            slot,
-            work,
-            context,
-            worker: worker.clone(),
-            begin,
-            granted,
-            waited,
-        })
-    };
-    let instance = &slot.place.seat.instances[kind_index];
-    let work = std::panic::catch_unwind(AssertUnwindSafe(|| instance.call(call)));
+    let worker = name.clone();
+    let context = order.call.context.clone();
+    let instance = &seat.instances[order.kind_index];
+    let work = std::panic::catch_unwind(AssertUnwindSafe(|| instance.call(order.call)));
     let result = match work {
         Ok(Work::Ready(reply)) => reply.map_err(Unserved::Failed),
         Err(_panic) => {
             slot.panicked();
             Err(Unserved::Panicked)
         }
-        Ok(Work::Wait(future)) => return running(slot, Unfinished::Wait(future)),
-        Ok(Work::Compute(run)) => return running(slot, Unfinished::Compute(run)),
+        Ok(work @ (Work::Wait(_) | Work::Compute(_))) => {
+            let work = match work {
+                Work::Wait(future) => Pending::Wait(future),
+                Work::Compute(run) => Pending::Compute(run),
+                Work::Ready(_) => unreachable!("taken by the arm above"),
+            };
+            return Begun::Running(Running::Here(Box::new(Unfinished {
+                slot,
+                work,
+                context,
+                worker,
+                begin,
+                granted,
+                waited,
+            })));
+        }
     };
-    let end = slot.give_back();
-    Begun::Ended(Served {
-        result,
-        waited,
-        times: Some(WorkTimes {
-            granted,
-            begin,
-            end,
-        }),
-        worker: Some(worker),
-    })
+    slot.judge(verdict(&result));
+    let times = WorkTimes {
+        granted,
+        begin,
+        end: slot.give_back(),
+        is_remote: false,
+    };
+    Begun::Ended(Served::in_slot(result, waited, times, worker))
 }
 
 impl Running {
+    pub(crate) async fn ended(self) -> Served {
+        match self {
+            Self::Here(unfinished) => unfinished.ended().await,
+            Self::There(errand) => remote::run(*errand).await,
+        }
+    }
+}
+
+impl Unfinished {
     async fn ended(self) -> Served {
         let (granted, waited, worker) = (self.granted, self.waited, self.worker);
         let (result, times) = match self.work {
-            Unfinished::Wait(future) => (wait(self.slot, future, &self.context).await, None),
-            Unfinished::Compute(run) => compute(self.slot, run, &self.context).await,
+            Pending::Wait(future) => (wait(self.slot, future, &self.context).await, None),
+            Pending::Compute(run) => compute(self.slot, run, &self.context).await,
         };
         let (begin, end) = times.unwrap_or_else(|| (self.begin, Instant::now()));
-        Served {
-            result,
-            waited,
-            times: Some(WorkTimes {
-                granted,
-                begin,
-                end,
-            }),
-            worker: Some(worker),
-        }
+        let times = WorkTimes {
+            granted,
+            begin,
+            end,
+            is_remote: false,
+        };
+        Served::in_slot(result, waited, times, worker)
     }
 }
 
 /// Polls the work here; the slot is free when it has ended or is given up.
 async fn wait(
-    slot: Slot,
+    mut slot: Slot,
     future: LocalBoxFuture<'static, Reply>,
     context: &CallContext,
 ) -> Result<Payload, Unserved> {
     let guarded = AssertUnwindSafe(future).catch_unwind();
-    match tokio::time::timeout_at(context.deadline.0.into(), guarded).await {
+    let result = match tokio::time::timeout_at(context.deadline.0.into(), guarded).await {
         Ok(Ok(reply)) => reply.map_err(Unserved::Failed),
         Ok(Err(_panic)) => {
             slot.panicked();
             Err(Unserved::Panicked)
         }
-        Err(_elapsed) => Err(Unserved::Failed(Failure::DeadlineExceeded)),
-    }
+        Err(_elapsed) => Err(Unserved::late()),
+    };
+    slot.judge(verdict(&result));
+    result
 }
 
 type Computed = (Result<Payload, Unserved>, Option<(Instant, Instant)>);
@@ -274,33 +346,40 @@ type Computed = (Result<Payload, Unserved>, Option<(Instant, Instant)>);
 /// Runs the work on a thread of the worker. The slot goes with it: when the caller stops
 /// waiting, the slot is in use until the work has noticed.
 async fn compute(
-    slot: Slot,
+    mut slot: Slot,
     run: Box<dyn FnOnce() -> Reply + Send>,
     context: &CallContext,
 ) -> Computed {
+    let Place::Here { seat, .. } = &*slot.place else {
+        let cause = "work of this process in a slot of another".to_owned();
+        return (Err(Unserved::Failed(Failure::Internal { cause })), None);
+    };
+    let lane = seat.lane.clone();
     let (tx, rx) = oneshot::channel();
-    let place = Arc::clone(&slot.place);
     let job = Box::new(move || {
         let begin = Instant::now();
-        let reply = std::panic::catch_unwind(AssertUnwindSafe(run));
-        if reply.is_err() {
-            slot.panicked();
-        }
+        let result = match std::panic::catch_unwind(AssertUnwindSafe(run)) {
+            Ok(reply) => reply.map_err(Unserved::Failed),
+            Err(_panic) => {
+                slot.panicked();
+                Err(Unserved::Panicked)
+            }
+        };
+        slot.judge(verdict(&result));
         let end = Instant::now();
         // Free before anybody hears of it, so that a caller's next request finds the slot.
         drop(slot);
-        let _ = tx.send((reply.map_err(|_| ()), begin, end));
+        let _ = tx.send((result, begin, end));
     });
-    if place.seat.lane.submit(job).is_err() {
+    if lane.submit(job).is_err() {
         let cause = "the worker has no thread to compute on".to_owned();
         return (Err(Unserved::Failed(Failure::Internal { cause })), None);
     }
     let _cancel = CancelOnDrop(context);
     match tokio::time::timeout_at(context.deadline.0.into(), rx).await {
-        Ok(Ok((Ok(reply), begin, end))) => (reply.map_err(Unserved::Failed), Some((begin, end))),
-        Ok(Ok((Err(()), begin, end))) => (Err(Unserved::Panicked), Some((begin, end))),
+        Ok(Ok((result, begin, end))) => (result, Some((begin, end))),
         Ok(Err(_closed)) => (Err(Unserved::Panicked), None),
-        Err(_elapsed) => (Err(Unserved::Failed(Failure::DeadlineExceeded)), None),
+        Err(_elapsed) => (Err(Unserved::late()), None),
     }
 }
 

@@ -4,11 +4,12 @@ use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 use serde_json::json;
-use tidepool_core::status::{ComponentHealth, DrainError, Explanation, PoolStatus};
-use tidepool_core::{PoolName, WorkerId};
+use tidepool_core::status::{ComponentHealth, DrainError, Explanation, NodeOrderError, PoolStatus};
+use tidepool_core::{NodeId, PoolName, WorkerId};
 use tidepool_keda::NoAdvice;
 
 use crate::Shared;
+use crate::order::author;
 use crate::problem::{Code, Problem};
 
 /// Longest worker id that is looked up, in bytes.
@@ -44,7 +45,7 @@ pub(crate) async fn status(shared: web::Data<Shared>) -> HttpResponse {
         "commit": identity.commit,
         "uptime_s": identity.started.elapsed().as_secs_f64(),
         "role": identity.role,
-        "leader": identity.leader,
+        "leader": identity.leader.clone().or_else(|| shared.fleet.leader()),
         "draining": shared.is_draining(),
         "addresses": identity.addresses,
         "pools": pools,
@@ -52,8 +53,22 @@ pub(crate) async fn status(shared: web::Data<Shared>) -> HttpResponse {
     }))
 }
 
-pub(crate) async fn pools(shared: web::Data<Shared>) -> HttpResponse {
-    document(&json!({ "pools": shared.fleet.pools() }))
+pub(crate) async fn pools(
+    request: HttpRequest,
+    shared: web::Data<Shared>,
+) -> Result<HttpResponse, Problem> {
+    leading(&request, &shared)?;
+    Ok(document(&json!({ "pools": shared.fleet.pools() })))
+}
+
+/// Only who decides about pools can tell of them.
+pub(crate) fn leading(request: &HttpRequest, shared: &Shared) -> Result<(), Problem> {
+    match shared.fleet.not_leading() {
+        Some(detail) => {
+            Err(Problem::new(Code::NotLeader, detail, request).retry_after(RETRY_AFTER_S))
+        }
+        None => Ok(()),
+    }
 }
 
 pub(crate) async fn pool(
@@ -83,6 +98,7 @@ pub(crate) async fn keda(
     shared: web::Data<Shared>,
     name: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
+    leading(&request, &shared)?;
     let advice = shared.advisor.advise(&name);
     advice.map(|advice| document(&advice)).map_err(|fault| {
         let detail = fault.to_string();
@@ -116,6 +132,7 @@ pub(crate) fn find(
     shared: &Shared,
     name: &str,
 ) -> Result<PoolStatus, Problem> {
+    leading(request, shared)?;
     let mut pools = shared.fleet.pools().into_iter();
     pools
         .find(|pool| pool.pool.as_str() == name)
@@ -151,5 +168,56 @@ pub(crate) async fn drain(
             let problem = Problem::new(Code::NodeBusy, error.to_string(), &request);
             Err(problem.retry_after(RETRY_AFTER_S))
         }
+        Err(error @ DrainError::Elsewhere { .. }) => {
+            Err(Problem::new(Code::NotHere, error.to_string(), &request))
+        }
     }
+}
+
+pub(crate) async fn nodes(shared: web::Data<Shared>) -> HttpResponse {
+    document(&json!({ "nodes": shared.fleet.nodes() }))
+}
+
+pub(crate) async fn drain_node(
+    request: HttpRequest,
+    shared: web::Data<Shared>,
+    name: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    order_node(&request, &shared, &name, true).await
+}
+
+pub(crate) async fn undrain_node(
+    request: HttpRequest,
+    shared: web::Data<Shared>,
+    name: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    order_node(&request, &shared, &name, false).await
+}
+
+async fn order_node(
+    request: &HttpRequest,
+    shared: &Shared,
+    name: &str,
+    drain: bool,
+) -> Result<HttpResponse, Problem> {
+    leading(request, shared)?;
+    let node = NodeId::new(name)
+        .map_err(|error| Problem::new(Code::UnknownNode, error.to_string(), request))?;
+    let ordered = shared.fleet.drain_node(&node, drain, author(request)).await;
+    ordered.map_err(|error| {
+        let code = match error {
+            NodeOrderError::Unknown(_) => Code::UnknownNode,
+            NodeOrderError::NotHere => Code::NotHere,
+            NodeOrderError::TooMany(_) => Code::Invalid,
+            NodeOrderError::Unavailable(_) => Code::StoreUnavailable,
+        };
+        let problem = Problem::new(code, error.to_string(), request);
+        if code.is_retryable() {
+            problem.retry_after(RETRY_AFTER_S)
+        } else {
+            problem
+        }
+    })?;
+    let state = if drain { "draining" } else { "ready" };
+    Ok(HttpResponse::Accepted().json(json!({"node": node, "state": state})))
 }

@@ -9,9 +9,9 @@ use tidepool_core::series::{SERIES, SeriesError, SeriesQuery};
 use tidepool_core::{PoolName, Timestamp};
 
 use crate::Shared;
-use crate::change::{author, body, refused};
-use crate::fleet::{document, find};
-use crate::problem::{Code, Fault, Problem};
+use crate::fleet::{document, find, leading};
+use crate::order::{Order, refused, take};
+use crate::problem::{Fault, Problem};
 
 /// Largest pattern in bytes; one that is exported has about 50,000.
 const PATTERN_BYTES_MAX: usize = 1 << 20;
@@ -53,14 +53,15 @@ pub(crate) async fn import(
     name: web::Path<String>,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let pool = find(&request, &shared, &name)?.pool;
-    let body = body(payload, PATTERN_BYTES_MAX, &request).await?;
-    let given: Value = serde_json::from_slice(&body).map_err(|error| {
-        let detail = format!("the body must be an exported pattern as JSON: {error}");
-        Problem::new(Code::BadBody, detail, &request)
-    })?;
-    let imported = shared.fleet.import_pattern(&pool, given, author(&request));
-    let imported = imported.await;
+    let expected = "an exported pattern as JSON";
+    let order = take(
+        &request,
+        &shared,
+        &name,
+        (payload, PATTERN_BYTES_MAX, expected),
+    );
+    let Order { pool, by, told } = order.await?;
+    let imported = shared.fleet.import_pattern(&pool, told, by).await;
     imported.map_err(|error| refused(&error, &request))?;
     pattern(request, shared, name).await
 }
@@ -77,6 +78,7 @@ pub(crate) async fn series(
         let names = SERIES.map(|(name, meaning)| json!({"name": name, "meaning": meaning}));
         return Ok(document(&json!({ "names": names })));
     };
+    leading(&request, &shared)?;
     let answer = shared.fleet.series(&query).map_err(|error| {
         let parameter = match error {
             SeriesError::Unknown(_) => "name",

@@ -12,6 +12,7 @@ mod events;
 mod fleet;
 mod learned;
 mod openapi;
+mod order;
 mod page;
 mod probes;
 mod problem;
@@ -23,7 +24,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use actix_web::web::{self, ServiceConfig};
-use prometheus::{IntGauge, Registry};
+use prometheus::{IntGauge, IntGaugeVec, Opts, Registry};
 use tidepool_core::status::SharedFleetView;
 use tidepool_feed::Feed;
 use tidepool_keda::Advisor;
@@ -61,7 +62,8 @@ pub struct Setup {
     pub advisor: Advisor,
     /// The event feed.
     pub feed: Feed,
-    /// What `/metrics` shows. The console adds `tidepool_event_subscribers`.
+    /// What `/metrics` shows. The console adds `tidepool_event_subscribers` and
+    /// `tidepool_component_up`.
     pub registry: Registry,
     /// Whoever has it may use everything; without one, everybody may.
     pub operator_token: Option<OperatorToken>,
@@ -82,6 +84,7 @@ pub(crate) struct Shared {
     feed: Feed,
     registry: Registry,
     subscribers: IntGauge,
+    components_up: IntGaugeVec,
     operator_token: Option<OperatorToken>,
     draining: watch::Receiver<bool>,
     event_streams: Arc<Semaphore>,
@@ -98,13 +101,19 @@ impl Console {
     /// Prepares the API.
     ///
     /// # Errors
-    /// When the registry has a `tidepool_event_subscribers` already.
+    /// When the registry has one of the console's series already.
     pub fn new(setup: Setup) -> Result<Self, prometheus::Error> {
         let subscribers = IntGauge::new(
             "tidepool_event_subscribers",
             "Streams of the event feed that are open now",
         )?;
         setup.registry.register(Box::new(subscribers.clone()))?;
+        let components_up = Opts::new(
+            "tidepool_component_up",
+            "Whether a part works (1) or not (0); a part that is turned off has no series",
+        );
+        let components_up = IntGaugeVec::new(components_up, &["component"])?;
+        setup.registry.register(Box::new(components_up.clone()))?;
         let shared = Shared {
             openapi: openapi::document(&setup.identity.version),
             identity: setup.identity,
@@ -113,6 +122,7 @@ impl Console {
             feed: setup.feed,
             registry: setup.registry,
             subscribers,
+            components_up,
             operator_token: setup.operator_token,
             draining: setup.draining,
             event_streams: Arc::new(Semaphore::new(EVENT_STREAMS_MAX)),

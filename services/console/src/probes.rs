@@ -60,6 +60,7 @@ pub(crate) async fn metrics(
 ) -> Result<HttpResponse, Problem> {
     let subscribers = i64::try_from(shared.feed.subscribers()).unwrap_or(i64::MAX);
     shared.subscribers.set(subscribers);
+    show_components(&shared);
     let text = TextEncoder::new().encode_to_string(&shared.registry.gather());
     let text = text.map_err(|error| {
         tracing::error!(%error, "the metrics cannot be written down");
@@ -72,6 +73,18 @@ pub(crate) async fn metrics(
     Ok(HttpResponse::Ok()
         .content_type(prometheus::TEXT_FORMAT)
         .body(text))
+}
+
+/// A part that is degraded does its work; one that is off is nobody's concern.
+fn show_components(shared: &Shared) {
+    shared.components_up.reset();
+    for part in components(shared) {
+        if part.state != "off" {
+            let is_up = part.state != "down";
+            let series = shared.components_up.with_label_values(&[&*part.component]);
+            series.set(i64::from(is_up));
+        }
+    }
 }
 
 pub(crate) async fn openapi(shared: web::Data<Shared>) -> HttpResponse {

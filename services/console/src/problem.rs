@@ -6,6 +6,7 @@ use actix_web::body::BoxBody;
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, ResponseError};
 use serde::Serialize;
+use tidepool_core::problem::{PROBLEM_JSON, ProblemType, Subject, problem_json};
 
 use crate::access::RequestIdentity;
 
@@ -21,6 +22,9 @@ pub(crate) enum Code {
     NotFound,
     UnknownPool,
     UnknownWorker,
+    UnknownNode,
+    NotHere,
+    NotLeader,
     MethodNotAllowed,
     TooManyStreams,
     NodeBusy,
@@ -31,7 +35,7 @@ pub(crate) enum Code {
 }
 
 impl Code {
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::BadQuery,
         Self::BadBody,
         Self::TooLarge,
@@ -41,6 +45,9 @@ impl Code {
         Self::NotFound,
         Self::UnknownPool,
         Self::UnknownWorker,
+        Self::UnknownNode,
+        Self::NotHere,
+        Self::NotLeader,
         Self::MethodNotAllowed,
         Self::TooManyStreams,
         Self::NodeBusy,
@@ -62,6 +69,9 @@ impl Code {
             Self::NotFound => ("not_found", 404, "There is nothing here"),
             Self::UnknownPool => ("unknown_pool", 404, "There is no such pool"),
             Self::UnknownWorker => ("unknown_worker", 404, "There is no such worker"),
+            Self::UnknownNode => ("unknown_node", 404, "There is no such node"),
+            Self::NotHere => ("not_here", 421, "Another process takes this order"),
+            Self::NotLeader => ("not_leader", 503, "This process does not lead"),
             Self::MethodNotAllowed => (
                 "method_not_allowed",
                 405,
@@ -91,6 +101,11 @@ impl Code {
             Self::NotFound => "See /docs for the routes there are.",
             Self::UnknownPool => "GET /v1/pools lists the pools there are.",
             Self::UnknownWorker => "GET /v1/workers lists the workers there are.",
+            Self::UnknownNode => "GET /v1/nodes lists the nodes there are.",
+            Self::NotHere => "Give the order to the process that the detail names.",
+            Self::NotLeader => {
+                "Ask the process that the detail names, or again after Retry-After seconds."
+            }
             Self::MethodNotAllowed => "Use one of the methods in the Allow header.",
             Self::TooManyStreams => "Close one, or try again after Retry-After seconds.",
             Self::NodeBusy => "Try again after Retry-After seconds.",
@@ -140,31 +155,16 @@ struct Told {
     retry_after_s: Option<u32>,
     allow: Option<&'static str>,
     /// Whom it is told to, once known.
-    subject: Subject,
+    asker: Asker,
 }
 
 #[derive(Clone, Debug, Default)]
-struct Subject {
+struct Asker {
     instance: String,
     request_id: String,
     trace_id: String,
     /// A browser, which can ask its user for a password.
     is_browser: bool,
-}
-
-#[derive(Serialize)]
-struct Body<'a> {
-    r#type: String,
-    title: &'static str,
-    status: u16,
-    detail: &'a str,
-    instance: &'a str,
-    code: &'static str,
-    retryable: bool,
-    request_id: &'a str,
-    trace_id: &'a str,
-    #[serde(skip_serializing_if = "<[Fault]>::is_empty")]
-    errors: &'a [Fault],
 }
 
 impl Problem {
@@ -183,7 +183,7 @@ impl Problem {
             faults: Vec::new(),
             retry_after_s: None,
             allow: None,
-            subject: Subject {
+            asker: Asker {
                 instance: request.path().to_owned(),
                 request_id,
                 trace_id,
@@ -232,21 +232,20 @@ impl ResponseError for Problem {
 
     fn error_response(&self) -> HttpResponse<BoxBody> {
         let told = &*self.0;
-        let body = Body {
-            r#type: format!("/problems/{}", told.code.as_str()),
-            title: told.code.title(),
-            status: told.code.status().as_u16(),
-            detail: &told.detail,
-            instance: &told.subject.instance,
+        let kind = ProblemType {
             code: told.code.as_str(),
+            status: told.code.status().as_u16(),
+            title: told.code.title(),
             retryable: told.code.is_retryable(),
-            request_id: &told.subject.request_id,
-            trace_id: &told.subject.trace_id,
-            errors: &told.faults,
+        };
+        let subject = Subject {
+            instance: &told.asker.instance,
+            request_id: &told.asker.request_id,
+            trace_id: &told.asker.trace_id,
         };
         let mut response = HttpResponse::build(told.code.status());
         response
-            .content_type("application/problem+json")
+            .content_type(PROBLEM_JSON)
             .insert_header((header::CACHE_CONTROL, "no-store"));
         if let Some(seconds) = told.retry_after_s {
             response.insert_header((header::RETRY_AFTER, seconds));
@@ -256,11 +255,10 @@ impl ResponseError for Problem {
         }
         if told.code == Code::Unauthorized {
             response.append_header((header::WWW_AUTHENTICATE, "Bearer realm=\"tidepool\""));
-            if told.subject.is_browser {
+            if told.asker.is_browser {
                 response.append_header((header::WWW_AUTHENTICATE, "Basic realm=\"tidepool\""));
             }
         }
-        // Strings and numbers always have a JSON form.
-        response.body(serde_json::to_vec(&body).unwrap_or_default())
+        response.body(problem_json(kind, &told.detail, subject, &told.faults))
     }
 }

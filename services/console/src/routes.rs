@@ -47,6 +47,12 @@ pub(crate) fn all(openapi: serde_json::Value) -> impl HttpServiceFactory {
             "/v1/workers/{id}/drain",
             web::post().to(fleet::drain),
         ))
+        .service(read("/v1/nodes", reading().to(fleet::nodes)))
+        .service(
+            order("/v1/nodes/{name}/drain", web::post().to(fleet::drain_node))
+                .route(web::delete().to(fleet::undrain_node))
+                .default_service(web::to(|request| wrong_method(request, "POST, DELETE"))),
+        )
         .service(read("/v1/events", web::get().to(events::events)))
         .service(read("/metrics", reading().to(probes::metrics)))
         // Answers GET of the document as well; the route after it answers the other methods.

@@ -45,6 +45,7 @@ pub fn echo() -> Arc<dyn Handler> {
         example: json!({ "text": "hello", "sleep_ms": 0 }),
         idempotent: true,
         slots_default: 8,
+        affinity: None,
     };
     Arc::new(Echo { spec })
 }

@@ -46,6 +46,7 @@ pub fn grammar() -> Arc<dyn Handler> {
         example: json!({ "text": "This sentense has an mistake.", "dialect": "british" }),
         idempotent: true,
         slots_default: 1,
+        affinity: None,
     };
     Arc::new(Grammar {
         spec,

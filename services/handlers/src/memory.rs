@@ -93,6 +93,7 @@ pub fn memory(config: MemoryConfig) -> Arc<dyn Handler> {
         }),
         idempotent: false,
         slots_default: 4,
+        affinity: Some("namespace"),
     };
     Arc::new(Memory {
         spec,

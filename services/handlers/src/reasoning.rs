@@ -92,6 +92,7 @@ impl Reasoning {
             }),
             idempotent: true,
             slots_default: 1,
+            affinity: None,
         };
         Self {
             spec,

@@ -70,6 +70,12 @@ pub(crate) enum Output {
 pub(crate) enum Command {
     /// Serve requests, scale the pools, show what happens (default)
     Serve,
+    /// Serve clients as one of several processes: queue requests and hand them to nodes
+    Balancer,
+    /// Run workers as one of several processes, for balancers elsewhere
+    Node,
+    /// Decide how many workers there are and where, as one of several processes
+    Controller,
     /// Show what happened, or follow what happens
     Events(EventsArgs),
     /// Tell why a pool has the size it has
@@ -81,6 +87,8 @@ pub(crate) enum Command {
     Pools,
     /// List the workers
     Workers,
+    /// List the nodes
+    Nodes,
     /// Hold a pool at the size it has
     Pause(HoldArgs),
     /// Let a paused or pinned pool scale by itself again
@@ -99,10 +107,13 @@ pub(crate) enum Command {
     Pattern(PatternArgs),
     /// Decide everything in the decision log again: exit 0 if it comes out the same, 1 if not
     Replay(ReplayArgs),
-    /// Let a worker finish what it has and stop
+    /// Let a worker finish what it has and stop, or move all workers off a node
     Drain {
-        /// The worker, as `tidepool workers` lists it
+        /// The worker or node, as `tidepool workers` or `tidepool nodes` lists it
         id: String,
+        /// Let the node take workers again
+        #[arg(long)]
+        undo: bool,
     },
     /// Check, show or describe the configuration
     #[command(subcommand)]

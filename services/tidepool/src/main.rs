@@ -18,6 +18,7 @@ use clap::Parser;
 use crate::cli::{Cli, Command, GlobalArgs, Output};
 use crate::client::{Call, Order};
 use crate::exit::Exit;
+use crate::serve::Role;
 use crate::settings::Loaded;
 
 #[global_allocator]
@@ -26,20 +27,24 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let Cli { global, command } = Cli::parse();
     match command.unwrap_or(Command::Serve) {
-        Command::Serve => serve(&global),
+        Command::Serve => serve(&global, Role::All),
+        Command::Balancer => serve(&global, Role::Balancer),
+        Command::Node => serve(&global, Role::Node),
+        Command::Controller => serve(&global, Role::Controller),
         Command::Config(command) => config_command::run(&global, &command),
         Command::Version => Exit::of(print_version(&global)),
         Command::Events(args) => client::run(&global, &Call::Events(args)),
         Command::Explain { pool } => client::run(&global, &Call::Explain(pool)),
         Command::Pools => client::run(&global, &Call::Pools),
         Command::Workers => client::run(&global, &Call::Workers),
+        Command::Nodes => client::run(&global, &Call::Nodes),
         Command::Pause(args) => order(&global, Order::Pause(args)),
         Command::Resume { pool, reason } => order(&global, Order::Resume { pool, reason }),
         Command::Pin(args) => order(&global, Order::Pin(args)),
         Command::Bounds(args) => order(&global, Order::Bounds(args)),
         Command::Pattern(args) => client::run(&global, &Call::Pattern(args)),
         Command::Replay(args) => replay_command::run(&global, &args),
-        Command::Drain { id } => client::run(&global, &Call::Drain(id)),
+        Command::Drain { id, undo } => client::run(&global, &Call::Drain { id, undo }),
         Command::Load(command) => client::load::run(&global, command),
         Command::Simulate(args) => simulate::run(&global, &args),
         Command::Health => client::run(&global, &Call::Health),
@@ -51,9 +56,9 @@ fn order(global: &GlobalArgs, order: Order) -> Exit {
     client::run(global, &Call::Order(order))
 }
 
-fn serve(global: &GlobalArgs) -> Exit {
+fn serve(global: &GlobalArgs, role: Role) -> Exit {
     match settings::load(&global.serving(std::env::vars_os().collect())) {
-        Ok(Loaded { settings, .. }) => Exit::of(serve::run(settings, global.output)),
+        Ok(Loaded { settings, .. }) => Exit::of(serve::run(settings, role, global.output)),
         Err(invalid) => config_command::refuse(&invalid),
     }
 }

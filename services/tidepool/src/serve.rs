@@ -1,11 +1,16 @@
 //! Starts everything in one process, waits for the signal to stop, and stops in order: nothing
 //! new in, what was let in is answered, workers drain, what was told is written down.
 
+mod balancer;
 mod banner;
+mod controller;
 mod epoch;
+mod ground;
 mod keda;
 mod kinds;
 mod listeners;
+mod node;
+mod role_view;
 mod stores;
 mod supervision;
 mod view;
@@ -27,7 +32,7 @@ use tidepool_feed::{Feed, FeedConfig};
 use tidepool_supervisor::decision_log::DecisionLog;
 use tidepool_supervisor::{Checkpoint, Keeper, Supervisor};
 use tidepool_telemetry::{Registry, Sampler, Spans, SpansConfig, build_registry, init_logs};
-use tidepool_worker::{Node, NodeConfig, NodePorts, PoolHosting, RestartPolicy};
+use tidepool_worker::{Naming, Node, NodeConfig, NodePorts, PoolHosting, RestartPolicy};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -50,17 +55,36 @@ const WORKERS_TIMEOUT: Duration = Duration::from_secs(1);
 /// Longest wait for the last events to be written.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// What a process is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Role {
+    /// Everything.
+    All,
+    /// Clients on one side, links to nodes on the other.
+    Balancer,
+    /// Workers.
+    Node,
+    /// How many workers, and where.
+    Controller,
+}
+
 /// Serves until told to stop.
 ///
 /// # Errors
 /// When a part cannot be started.
-pub(crate) fn run(settings: Settings, output: Output) -> anyhow::Result<()> {
+pub(crate) fn run(settings: Settings, role: Role, output: Output) -> anyhow::Result<()> {
     let started = Instant::now();
     init_logs(
         log_format(&settings.telemetry),
         &settings.telemetry.log_level,
     )?;
     actix::System::new().block_on(async move {
+        match role {
+            Role::All => {}
+            Role::Balancer => return balancer::run(&settings, started, output).await,
+            Role::Node => return node::run(&settings, started, output).await,
+            Role::Controller => return controller::run(&settings, started, output).await,
+        }
         let running = Running::start(&settings, started).await?;
         banner::print(&running.facts(&settings), output)?;
         told_to_stop().await?;
@@ -93,8 +117,9 @@ impl Running {
         let feed_config = FeedConfig::new(format!("/tidepool/{NODE}"));
         let feed = Feed::start(Arc::clone(&stores.log), feed_config).await;
         let feed = feed.context("the event feed cannot be read from the store")?;
-        let spans = spans(&settings.telemetry)?;
+        let spans = spans(&settings.telemetry, NODE)?;
         let registry = build_registry(VERSION, COMMIT)?;
+        ground::leader_gauge(&registry)?.set(1);
         let metrics = BalancerMetrics::register(&registry)?;
         let mut built = Pools::build(&settings.pools, Arc::clone(&stores.log), &metrics)?;
         let api = web::Data::new(client_api(settings, &mut built, &stores, &spans, metrics));
@@ -109,6 +134,7 @@ impl Running {
         let clients = listeners::serve_clients(&settings.http, api.clone())?;
         let (draining, is_draining) = watch::channel(false);
         let view = View {
+            name: NodeId::new(NODE)?,
             supervisor: actors.view,
             workers: actors.workers,
             node: actors.node.clone(),
@@ -187,20 +213,7 @@ impl Running {
     /// and refused before there is none, and the workers drain.
     async fn finish_requests(&self, grace: Duration) {
         let end = tokio::time::Instant::now() + grace;
-        // An actor that is gone has nothing left to stop.
-        let _ = self.balancer.send(Close).await;
-        let balancer = self.balancer.clone();
-        let dismissal = actix_web::rt::spawn(async move {
-            tokio::time::sleep_until(end - DISMISS_BEFORE.min(grace / 2)).await;
-            let _ = balancer.send(DismissWaiting).await;
-        });
-        self.clients.handle.stop(true).await;
-        // Those who were accepted to be answered later have no connection to wait for.
-        let accepted = self.api.finish_accepted();
-        if tokio::time::timeout_at(end, accepted).await.is_err() {
-            tracing::warn!("some accepted requests did not end; they will be told as interrupted");
-        }
-        dismissal.abort();
+        finish_clients(&self.api, &self.clients, &self.balancer, grace).await;
         let end = end.max(tokio::time::Instant::now() + WORKERS_TIMEOUT);
         let drained = self.node.send(tidepool_worker::Shutdown);
         if tokio::time::timeout_at(end, drained).await.is_err() {
@@ -218,7 +231,9 @@ impl Running {
 
     fn facts(&self, settings: &Settings) -> banner::Facts {
         banner::Facts {
-            api: format!("http://{}", self.clients.addr),
+            role: None,
+            api: Some(format!("http://{}", self.clients.addr)),
+            node: None,
             operator: format!("http://{}", self.operators.addr),
             keda: self.keda.as_ref().map(|keda| keda.addr().to_string()),
             data: self.stores.place(),
@@ -231,6 +246,31 @@ impl Running {
             has_tokens: settings.http.api_token.is_some(),
         }
     }
+}
+
+/// Answers the clients that were let in: what runs is finished, what waits is served while there
+/// is time and refused before there is none.
+async fn finish_clients(
+    api: &Api,
+    clients: &Listener,
+    balancer: &Addr<LoadBalancer>,
+    grace: Duration,
+) {
+    let end = tokio::time::Instant::now() + grace;
+    // An actor that is gone has nothing left to stop.
+    let _ = balancer.send(Close).await;
+    let dismisser = balancer.clone();
+    let dismissal = actix_web::rt::spawn(async move {
+        tokio::time::sleep_until(end - DISMISS_BEFORE.min(grace / 2)).await;
+        let _ = dismisser.send(DismissWaiting).await;
+    });
+    clients.handle.stop(true).await;
+    // Those who were accepted to be answered later have no connection to wait for.
+    let accepted = api.finish_accepted();
+    if tokio::time::timeout_at(end, accepted).await.is_err() {
+        tracing::warn!("some accepted requests did not end; they will be told as interrupted");
+    }
+    dismissal.abort();
 }
 
 /// The actors and what others look at them through.
@@ -254,6 +294,7 @@ impl Actors {
         let events = feed.clone();
         let node = Node::new(NodeConfig {
             node: NodeId::new(NODE)?,
+            naming: Naming::Alone,
             pools: hostings,
             restart: RestartPolicy::default(),
             ports: NodePorts {
@@ -263,7 +304,7 @@ impl Actors {
         });
         let workers = node.view();
         let node = node.start();
-        let ports = supervision::ports(&node, feed, spans, &estate);
+        let ports = supervision::ports(supervision::to_node(&node), feed, spans, &estate);
         let (view, supervisor) = supervision::start(epoch, estate, ports, registry)?;
         to_supervisor.connect(supervisor.clone());
         let balancer = LoadBalancer::new(pools.to_vec(), to_supervisor.pool_reports()).start();
@@ -329,14 +370,14 @@ fn identity(
     }
 }
 
-fn spans(telemetry: &settings::Telemetry) -> anyhow::Result<Spans> {
+fn spans(telemetry: &settings::Telemetry, node: &str) -> anyhow::Result<Spans> {
     let Some(endpoint) = &telemetry.otlp_endpoint else {
         return Ok(Spans::off());
     };
     let config = SpansConfig {
         otlp_endpoint: endpoint.clone(),
         version: VERSION.to_owned(),
-        node: NODE.to_owned(),
+        node: node.to_owned(),
     };
     Spans::to_collector(&config).context("telemetry.otlp_endpoint cannot be used")
 }

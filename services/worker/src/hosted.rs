@@ -9,7 +9,7 @@ use serde_json::json;
 use tidepool_core::{NodeId, PoolSpec, SetTarget, Timestamp, WorkerId, WorkerReport, WorkerState};
 
 use crate::membership::{Membership, Seat};
-use crate::node::{Node, PoolHosting};
+use crate::node::{Naming, Node, PoolHosting};
 use crate::restart::RestartPolicy;
 use crate::worker::{Change, Drain, Worker, WorkerConfig};
 
@@ -67,6 +67,7 @@ pub(crate) struct Pool {
     pub(crate) handlers: Vec<Arc<dyn tidepool_handler::Handler>>,
     pub(crate) membership: Arc<dyn Membership>,
     pub(crate) target: Option<SetTarget>,
+    pub(crate) naming: Naming,
     pub(crate) workers: BTreeMap<WorkerId, Entry>,
     pub(crate) launches: u64,
     pub(crate) hold_until: Option<Instant>,
@@ -74,12 +75,13 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    pub(crate) fn new(hosting: PoolHosting) -> Self {
+    pub(crate) fn new(hosting: PoolHosting, naming: Naming) -> Self {
         Self {
             spec: Arc::new(hosting.spec),
             handlers: hosting.handlers,
             membership: hosting.membership,
             target: None,
+            naming,
             workers: BTreeMap::new(),
             launches: 0,
             hold_until: None,
@@ -89,7 +91,7 @@ impl Pool {
 
     pub(crate) fn spawn(&mut self, restart: RestartPolicy, ctx: &mut Context<Node>) {
         self.launches += 1;
-        let id = WorkerId::new(&self.spec.name, self.launches);
+        let id = self.naming.name(&self.spec.name, self.launches);
         let addr = Worker::new(WorkerConfig {
             id: id.clone(),
             pool: Arc::clone(&self.spec),

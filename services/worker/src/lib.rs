@@ -15,6 +15,6 @@ mod worker;
 pub use lane::{Job, Lane};
 pub use membership::{Membership, Seat, SeatNotice};
 pub use node::{
-    AskStatus, DrainWorker, Node, NodeConfig, NodePorts, PoolHosting, Shutdown, Target,
+    AskStatus, DrainWorker, Naming, Node, NodeConfig, NodePorts, PoolHosting, Shutdown, Target,
 };
 pub use restart::{Restart, RestartPolicy, RestartState};

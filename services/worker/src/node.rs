@@ -48,10 +48,30 @@ pub struct NodePorts {
     pub events: Arc<dyn Fn(EventDraft) + Send + Sync>,
 }
 
+/// How a node names its workers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Naming {
+    /// It is the only one.
+    Alone,
+    /// One of several: its name is part of theirs.
+    Among(NodeId),
+}
+
+impl Naming {
+    pub(crate) fn name(&self, pool: &PoolName, n: u64) -> WorkerId {
+        match self {
+            Self::Alone => WorkerId::new(pool, n),
+            Self::Among(node) => WorkerId::on_node(pool, n, node),
+        }
+    }
+}
+
 /// What a node is.
 pub struct NodeConfig {
     /// Its name.
     pub node: NodeId,
+    /// How its workers are named.
+    pub naming: Naming,
     /// Its pools.
     pub pools: Vec<PoolHosting>,
     /// How its workers restart.
@@ -96,8 +116,9 @@ impl Node {
     /// A node without workers; targets bring them.
     #[must_use]
     pub fn new(config: NodeConfig) -> Self {
+        let naming = &config.naming;
         let pools = config.pools.into_iter().map(|hosting| {
-            let pool = Pool::new(hosting);
+            let pool = Pool::new(hosting, naming.clone());
             (pool.spec.name.clone(), pool)
         });
         Self {

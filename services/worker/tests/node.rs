@@ -9,7 +9,8 @@ use serde_json::json;
 use tidepool_core::{Kind, NodeId, NodeReport, PoolName, PoolSpec, SetTarget, WorkerId};
 use tidepool_handler::{Call, Handler, Instance, KindSpec, StartError, Work};
 use tidepool_worker::{
-    Membership, Node, NodeConfig, NodePorts, PoolHosting, RestartPolicy, Seat, Shutdown, Target,
+    Membership, Naming, Node, NodeConfig, NodePorts, PoolHosting, RestartPolicy, Seat, Shutdown,
+    Target,
 };
 
 struct Plain(KindSpec);
@@ -25,6 +26,7 @@ impl Plain {
             example: json!({}),
             idempotent: true,
             slots_default: 1,
+            affinity: None,
         })
     }
 }
@@ -92,6 +94,7 @@ impl Hosted {
         };
         let node = Node::new(NodeConfig {
             node: NodeId::new("local").expect("valid"),
+            naming: Naming::Alone,
             pools: pools.iter().map(hosting).collect(),
             restart: RestartPolicy::default(),
             ports: NodePorts {

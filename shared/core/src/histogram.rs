@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Largest value told apart, in microseconds (ten minutes); longer ones count as this.
 const HIGHEST_US: u64 = 600_000_000;
@@ -51,6 +52,18 @@ impl LatencyHistogram {
         self.0.len()
     }
 
+    /// How many durations were longer than `limit`, to within the two digits that are told apart: those
+    /// that look the same as the limit do not count.
+    #[must_use]
+    pub fn count_above(&self, limit: Duration) -> u64 {
+        let us = u64::try_from(limit.as_micros()).unwrap_or(u64::MAX);
+        let next = self.0.next_non_equivalent(us.min(HIGHEST_US));
+        if self.0.max() < next {
+            return 0;
+        }
+        self.0.count_between(next, u64::MAX)
+    }
+
     /// The `q`-quantile (0 to 1), or nothing when empty.
     #[must_use]
     pub fn quantile(&self, q: f64) -> Option<Duration> {
@@ -61,6 +74,28 @@ impl LatencyHistogram {
     #[must_use]
     pub fn mean(&self) -> Option<Duration> {
         (!self.0.is_empty()).then(|| Duration::from_secs_f64(self.0.mean() / 1e6))
+    }
+}
+
+/// As pairs of a value in microseconds and how often it was counted.
+impl Serialize for LatencyHistogram {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let counted = self.0.iter_recorded();
+        serializer.collect_seq(
+            counted.map(|step| (step.value_iterated_to(), step.count_since_last_iteration())),
+        )
+    }
+}
+
+impl<'de> Deserialize<'de> for LatencyHistogram {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut histogram = Self::new();
+        for (us, count) in Vec::<(u64, u64)>::deserialize(deserializer)? {
+            histogram
+                .0
+                .saturating_record_n(us.clamp(1, HIGHEST_US), count);
+        }
+        Ok(histogram)
     }
 }
 
@@ -92,6 +127,17 @@ mod tests {
     fn an_empty_histogram_has_no_percentiles() {
         assert_eq!(LatencyHistogram::new().quantile(0.5), None);
         assert_eq!(LatencyHistogram::new().mean(), None);
+    }
+
+    #[test]
+    fn those_above_a_limit_are_counted() {
+        let mut h = LatencyHistogram::new();
+        for ms in [0, 10, 999, 1_000, 1_050, 2_000, 10_000_000] {
+            h.record(Duration::from_millis(ms));
+        }
+        assert_eq!(h.count_above(Duration::from_secs(1)), 3);
+        assert_eq!(h.count_above(Duration::from_secs(10_000)), 0);
+        assert_eq!(LatencyHistogram::new().count_above(Duration::ZERO), 0);
     }
 
     #[test]

@@ -105,7 +105,8 @@ name_type! {
     NodeId
 }
 
-/// One worker, unique within a running system: `<pool>-<n>` with `n` never reused by a process.
+/// One worker, unique within a running system: `<pool>-<n>` with `n` never reused by a process,
+/// and `@<node>` behind it where there are several nodes.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct WorkerId(Arc<str>);
@@ -115,6 +116,12 @@ impl WorkerId {
     #[must_use]
     pub fn new(pool: &PoolName, n: u64) -> Self {
         Self(format!("{pool}-{n}").into())
+    }
+
+    /// The id of the `n`-th worker that a node started for `pool`, where there are several nodes.
+    #[must_use]
+    pub fn on_node(pool: &PoolName, n: u64, node: &NodeId) -> Self {
+        Self(format!("{pool}-{n}@{node}").into())
     }
 
     /// Reads an id that somebody typed; whether such a worker exists is for the fleet to say.

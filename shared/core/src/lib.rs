@@ -9,6 +9,7 @@ pub mod fleet;
 pub mod histogram;
 pub mod ids;
 pub mod order;
+pub mod problem;
 pub mod report;
 pub mod series;
 pub mod status;

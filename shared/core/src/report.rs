@@ -3,13 +3,15 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::fleet::WorkerState;
 use crate::histogram::LatencyHistogram;
 use crate::ids::{NodeId, PoolName, WorkerId};
 use crate::timestamp::Timestamp;
 
 /// One worker at the end of a window.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct WorkerReport {
     /// The worker.
     pub id: WorkerId,
@@ -36,7 +38,7 @@ pub struct WorkerReport {
 }
 
 /// One pool over one window of about a second.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PoolReport {
     /// The pool.
     pub pool: PoolName,
@@ -75,7 +77,7 @@ pub struct PoolReport {
 }
 
 /// One node at the end of a window.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct NodeReport {
     /// The node.
     pub node: NodeId,

@@ -1,11 +1,13 @@
 //! What operators see of the fleet: the shapes that the operator API serves and the commands
 //! print. Built by those who know, read by those who show.
 
+use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{PoolName, WorkerId};
+use crate::ids::{NodeId, PoolName, WorkerId};
 use crate::order::{ChangeFuture, ImportFuture, PoolChange};
 use crate::series::{SeriesAnswer, SeriesError, SeriesQuery};
 
@@ -174,6 +176,41 @@ pub struct WorkerStatus {
     pub cpu_cores: Option<f64>,
 }
 
+/// A node in brief. A number that it did not report is absent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// Its name.
+    pub node: NodeId,
+    /// `ready`, `draining` (it takes nothing new), `drained` (and has nothing left) or `silent`.
+    pub state: String,
+    /// Whether an operator drains it.
+    pub is_drain_ordered: bool,
+    /// Version of the program.
+    pub version: String,
+    /// Where balancers call it; absent in a single process.
+    pub link_addr: Option<String>,
+    /// Where its operators' routes are.
+    pub operator_addr: Option<String>,
+    /// Workers that have not stopped.
+    pub workers: u32,
+    /// Workers that it has room for, if that is bounded.
+    pub workers_max: Option<u32>,
+    /// Those workers by pool.
+    pub pools: BTreeMap<PoolName, u32>,
+    /// CPU cores in use by its process.
+    pub process_cpu_cores: Option<f64>,
+    /// CPU cores in use on its machine.
+    pub machine_cpu_cores: Option<f64>,
+    /// CPU cores that there are.
+    pub cores: Option<u32>,
+    /// Resident bytes of its process.
+    pub memory_bytes: Option<u64>,
+    /// Bytes that it may use.
+    pub memory_limit_bytes: Option<u64>,
+    /// Seconds since its last report was new.
+    pub age_s: Option<f64>,
+}
+
 /// Health of one part, for `GET /v1/status`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ComponentHealth {
@@ -194,7 +231,35 @@ pub enum DrainError {
     /// The node's mailbox is full or closed.
     #[error("the node is too busy to take the order; try again")]
     Busy,
+    /// Another process has the worker, and takes the order.
+    #[error("'{worker}' is on another process: give the order to http://{operator_addr}")]
+    Elsewhere {
+        /// The worker.
+        worker: WorkerId,
+        /// Where that process takes orders.
+        operator_addr: String,
+    },
 }
+
+/// A node could not be drained, or its drain not be undone.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NodeOrderError {
+    /// No such node.
+    #[error("there is no node '{0}'")]
+    Unknown(NodeId),
+    /// This process gives no orders to nodes.
+    #[error("this process gives no orders to nodes: ask the controller")]
+    NotHere,
+    /// Too many nodes are drained.
+    #[error("{0} nodes are drained already; undo some of them first")]
+    TooMany(usize),
+    /// The store does not answer.
+    #[error("the order could not be kept: {0}")]
+    Unavailable(String),
+}
+
+/// Done when an order about a node would survive a crash.
+pub type NodeOrderFuture = Pin<Box<dyn Future<Output = Result<(), NodeOrderError>> + Send>>;
 
 /// A window onto the running fleet. Calls that return no future are quick and take a snapshot.
 pub trait FleetView: Send + Sync + 'static {
@@ -227,6 +292,23 @@ pub trait FleetView: Send + Sync + 'static {
     /// # Errors
     /// When no such series is kept, or more is asked for than an answer holds.
     fn series(&self, query: &SeriesQuery) -> Result<SeriesAnswer, SeriesError>;
+    /// Every node.
+    fn nodes(&self) -> Vec<NodeStatus> {
+        Vec::new()
+    }
+    /// Drains a node (`true`) or undoes that, on behalf of `by`: its workers move to other nodes and
+    /// it gets no new ones.
+    fn drain_node(&self, _node: &NodeId, _drain: bool, _by: String) -> NodeOrderFuture {
+        Box::pin(std::future::ready(Err(NodeOrderError::NotHere)))
+    }
+    /// Who decides about scaling, where that changes.
+    fn leader(&self) -> Option<String> {
+        None
+    }
+    /// Why this process cannot tell about pools, and who can, if that is so.
+    fn not_leading(&self) -> Option<String> {
+        None
+    }
     /// Health of the parts.
     fn health(&self) -> Vec<ComponentHealth>;
 }

@@ -26,6 +26,8 @@ pub(crate) struct Archive {
 
 /// The newest stored events.
 pub(crate) struct Loaded {
+    /// Goes on behind them.
+    pub(crate) scan: Scan,
     pub(crate) entries: Vec<Arc<Entry>>,
     /// Whether there are no older ones.
     pub(crate) is_all: bool,
@@ -50,9 +52,14 @@ impl Archive {
         }
     }
 
-    pub(crate) async fn append(&self, records: Vec<Bytes>) -> Result<(), StoreError> {
+    /// Refuses all writers of older epochs from now on.
+    pub(crate) async fn fence(&self, epoch: Epoch) -> Result<(), StoreError> {
+        self.log.append(STREAM, epoch, Vec::new()).await.map(drop)
+    }
+
+    pub(crate) async fn append(&self, epoch: Epoch, records: Vec<Bytes>) -> Result<(), StoreError> {
         let count = records.len() as u64;
-        let tail = self.log.append(STREAM, Epoch::UNFENCED, records).await?;
+        let tail = self.log.append(STREAM, epoch, records).await?;
         if self.appended_since_trim.fetch_add(count, Ordering::Relaxed) + count >= TRIM_EVERY {
             self.appended_since_trim.store(0, Ordering::Relaxed);
             self.log.trim(STREAM, tail.back(self.retained_len)).await?;
@@ -74,7 +81,11 @@ impl Archive {
             entries.extend(chunk);
         }
         let is_all = entries.len() < len || from == Position::START;
-        Ok(Loaded { entries, is_all })
+        Ok(Loaded {
+            scan,
+            entries,
+            is_all,
+        })
     }
 
     /// The oldest matching events after `since`.
@@ -84,13 +95,7 @@ impl Archive {
         filter: &Filter,
         limit: usize,
     ) -> Result<Old, StoreError> {
-        let first = self.at(Position::START).await?;
-        let is_incomplete = first.as_ref().is_none_or(|(_, entry)| since < entry.id);
-        let after = match first {
-            Some((position, _)) if !is_incomplete => self.bisect(position, since).await?,
-            _ => Position::START,
-        };
-        let mut scan = Scan::from(after, since);
+        let (mut scan, is_incomplete) = self.locate(since).await?;
         let mut events = Vec::new();
         while events.len() < limit {
             let chunk = self.chunk(&mut scan).await?;
@@ -119,6 +124,11 @@ impl Archive {
         // The stream holds little more than what is retained, which bounds this loop.
         while found.len() < limit && end > Position::START {
             let from = end.back(CHUNK);
+            // Records follow one another, but the first may have any position.
+            let oldest = self.log.read(STREAM, from, 1).await?;
+            if oldest.first().is_none_or(|(position, _)| *position > end) {
+                break;
+            }
             let mut scan = Scan::from(from, EventId::default());
             let mut chunk = Vec::new();
             while scan.position < end {
@@ -139,6 +149,17 @@ impl Archive {
         }
         let surplus = found.len().saturating_sub(limit);
         Ok(found.split_off(surplus))
+    }
+
+    /// A scan of what comes after an id, and whether the store does not reach back to it.
+    pub(crate) async fn locate(&self, since: EventId) -> Result<(Scan, bool), StoreError> {
+        let first = self.at(Position::START).await?;
+        let is_incomplete = first.as_ref().is_none_or(|(_, entry)| since < entry.id);
+        let after = match first {
+            Some((position, _)) if !is_incomplete => self.bisect(position, since).await?,
+            _ => Position::START,
+        };
+        Ok((Scan::from(after, since), is_incomplete))
     }
 
     /// The position of the last event whose id is at most `since`; `first` has such an id.
@@ -162,12 +183,14 @@ impl Archive {
     }
 
     /// The next events of a scan; none at the end of the stream.
-    async fn chunk(&self, scan: &mut Scan) -> Result<Vec<Arc<Entry>>, StoreError> {
+    pub(crate) async fn chunk(&self, scan: &mut Scan) -> Result<Vec<Arc<Entry>>, StoreError> {
         loop {
             let records = self.log.read(STREAM, scan.position, CHUNK as usize).await?;
             let is_end = records.is_empty();
             let mut entries = Vec::with_capacity(records.len());
             for (position, json) in records {
+                let is_next = position.0 == scan.position.0 + 1;
+                scan.has_gap |= !is_next && scan.position > Position::START;
                 scan.position = position;
                 // An append that was tried again after it had succeeded is there twice.
                 if let Some(entry) = Entry::from_json(json)
@@ -185,13 +208,28 @@ impl Archive {
 }
 
 /// How far a scan has got.
-struct Scan {
+pub(crate) struct Scan {
     position: Position,
     last_id: EventId,
+    /// Whether records were gone before they were reached.
+    has_gap: bool,
 }
 
 impl Scan {
     fn from(position: Position, last_id: EventId) -> Self {
-        Self { position, last_id }
+        Self {
+            position,
+            last_id,
+            has_gap: false,
+        }
+    }
+
+    pub(crate) fn note_gap(&mut self, has_gap: bool) {
+        self.has_gap |= has_gap;
+    }
+
+    /// Whether records were gone since this was asked last.
+    pub(crate) fn take_gap(&mut self) -> bool {
+        std::mem::take(&mut self.has_gap)
     }
 }

@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::json;
-use tidepool_core::{Event, EventDraft, EventId, Timestamp};
+use tidepool_core::event::TYPE_PREFIX;
+use tidepool_core::{Event, EventId};
 
 /// Largest event as JSON, in bytes. The data of a larger one is left out.
 pub const EVENT_BYTES_MAX: usize = 64 << 10;
@@ -31,15 +32,14 @@ struct Head {
 }
 
 impl Entry {
-    pub(crate) fn new(draft: EventDraft, id: EventId, source: &str, time: Timestamp) -> Self {
-        let mut event = draft.into_event(id, source, time);
+    pub(crate) fn from_event(mut event: Event) -> Self {
         let mut json = encode(&event);
         if json.len() > EVENT_BYTES_MAX {
             event.data = json!({"left_out": "the data was too large", "bytes": json.len()});
             json = encode(&event);
         }
         Self {
-            id,
+            id: event.id,
             kind: event.kind,
             pool: event.subject,
             json: json.into(),
@@ -66,6 +66,19 @@ impl Entry {
     }
 }
 
+/// An event that has no id yet, on its way to the process that gives it one. It keeps its source
+/// and its time.
+pub(crate) fn unnumbered(event: Event) -> Bytes {
+    let id = EventId::default();
+    Entry::from_event(Event { id, ..event }).json
+}
+
+/// Reads what [`unnumbered`] made; nothing when it is no event of ours.
+pub(crate) fn read_unnumbered(json: &[u8]) -> Option<Event> {
+    let event: Event = serde_json::from_slice(json).ok()?;
+    event.kind.starts_with(TYPE_PREFIX).then_some(event)
+}
+
 fn encode(event: &Event) -> Vec<u8> {
     // Only maps with other keys than texts and failing `Serialize`s are refused; neither is here.
     serde_json::to_vec(event).unwrap_or_default()
@@ -74,15 +87,12 @@ fn encode(event: &Event) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tidepool_core::{EventDraft, Timestamp};
 
     fn entry(data: serde_json::Value) -> Entry {
         let draft = EventDraft::new("worker.ready", data);
-        Entry::new(
-            draft,
-            EventId { ms: 5, seq: 1 },
-            "/tidepool/t",
-            Timestamp(5),
-        )
+        let id = EventId { ms: 5, seq: 1 };
+        Entry::from_event(draft.into_event(id, "/tidepool/t", Timestamp(5)))
     }
 
     #[test]

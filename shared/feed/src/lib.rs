@@ -5,11 +5,19 @@
 //! events kept in memory (a `Ring`) are all that both of them and the subscribers share: each
 //! reader has a cursor into it, so that a replay goes over into following without a gap or a
 //! repetition, and nobody who reads slowly holds up anybody else.
+//!
+//! Of several processes over one store one leads at a time ([`Feed::lead`]): it gives the ids, under
+//! an epoch that the store holds older leaders to. The others follow: they show what is stored, and
+//! pass their own events on to the leader, who keeps their source and time. An event is shown by a
+//! follower only once it is stored, so nobody ever sees an order that another leader changes; only
+//! a leader that was replaced takes back what it could not store and says `Resync`.
 
 mod announce;
 mod archive;
 mod entry;
+mod exchange;
 mod filter;
+mod outbox;
 mod persist;
 mod ring;
 mod subscription;
@@ -18,14 +26,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::SystemTime;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tidepool_core::status::ComponentHealth;
 use tidepool_core::{EventDraft, EventId, Timestamp};
-use tidepool_store::{Clock, Log, StoreError};
+use tidepool_store::{Clock, Epoch, Log, StoreError};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use announce::Order;
+use announce::{Mark, Order};
 use archive::Archive;
+use exchange::{Command, Exchange, Taken};
+use outbox::Outbox;
 use persist::Progress;
 use ring::Ring;
 
@@ -49,6 +59,8 @@ pub struct FeedConfig {
     pub retained_len: u64,
     /// Events that may wait for an id before further ones are dropped.
     pub queue_len: usize,
+    /// Events that a follower keeps while they cannot be passed on, before the oldest are dropped.
+    pub outbox_len: usize,
     /// Time of the events.
     pub clock: Clock,
 }
@@ -63,9 +75,19 @@ impl FeedConfig {
             preload_len: 2_000,
             retained_len: 100_000,
             queue_len: 4_096,
+            outbox_len: 4_096,
             clock: Arc::new(|| Timestamp::from(SystemTime::now())),
         }
     }
+}
+
+/// Who gives events their ids.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// This process, under this epoch. [`Epoch::UNFENCED`]: it is the only one.
+    Leads(Epoch),
+    /// Another one, or nobody for now.
+    Follows,
 }
 
 /// What the handles, the tasks and the subscribers share.
@@ -76,6 +98,17 @@ struct Shared {
     subscribers: Arc<AtomicUsize>,
     dropped: AtomicU64,
     is_overflowing: AtomicBool,
+    role: watch::Sender<Role>,
+    outbox: Mutex<Outbox>,
+    progress: watch::Sender<Progress>,
+    /// Held while events are appended under the epoch of the role.
+    storing: tokio::sync::Mutex<()>,
+}
+
+impl Shared {
+    fn role(&self) -> Role {
+        *self.role.borrow()
+    }
 }
 
 /// A handle to the feed; clones are cheap. When all are gone, what was published is still written.
@@ -86,6 +119,7 @@ pub struct Feed {
     /// Id of the newest event.
     announced: watch::Receiver<EventId>,
     persisted: watch::Receiver<Progress>,
+    commands: mpsc::Sender<Command>,
 }
 
 impl std::fmt::Debug for Feed {
@@ -104,19 +138,39 @@ pub struct History {
 }
 
 impl Feed {
-    /// Starts the feed where the store's `events` stream ends. Needs a tokio runtime, on which
-    /// its tasks run.
+    /// Starts the feed of the only process there is, where the store's `events` stream ends. Needs
+    /// a tokio runtime, on which its tasks run.
     ///
     /// # Errors
     /// When the store cannot be read.
     pub async fn start(log: Arc<dyn Log>, config: FeedConfig) -> Result<Self, StoreError> {
-        let archive = Archive::new(log, config.retained_len);
+        let archive = Archive::new(Arc::clone(&log), config.retained_len);
         let mut ring = Ring::new(config.memory_len);
         let loaded = archive.newest(config.preload_len).await?;
         ring.restore(loaded.entries, loaded.is_all);
-        let last = ring.newest();
+        let role = Role::Leads(Epoch::UNFENCED);
+        Ok(Self::run(log, archive, ring, role, config))
+    }
 
+    /// Starts a feed that follows the one of another process until [`Self::lead`] is called. The
+    /// store need not answer yet. Needs a tokio runtime, on which its tasks run.
+    #[must_use]
+    pub fn following(log: Arc<dyn Log>, config: FeedConfig) -> Self {
+        let archive = Archive::new(Arc::clone(&log), config.retained_len);
+        let ring = Ring::new(config.memory_len);
+        Self::run(log, archive, ring, Role::Follows, config)
+    }
+
+    fn run(
+        log: Arc<dyn Log>,
+        archive: Archive,
+        ring: Ring,
+        role: Role,
+        config: FeedConfig,
+    ) -> Self {
+        let last = ring.newest();
         let (orders, order_queue) = mpsc::channel(config.queue_len);
+        let (commands, command_queue) = mpsc::channel(1);
         let (announce, announced) = watch::channel(last);
         let (progress, persisted) = watch::channel(Progress::at(last));
         let shared = Arc::new(Shared {
@@ -126,24 +180,73 @@ impl Feed {
             subscribers: Arc::default(),
             dropped: AtomicU64::new(0),
             is_overflowing: AtomicBool::new(false),
+            role: watch::Sender::new(role),
+            outbox: Mutex::new(Outbox::new(config.outbox_len)),
+            progress,
+            storing: tokio::sync::Mutex::default(),
         });
-        tokio::spawn(announce::run(
-            Arc::clone(&shared),
-            config.source,
-            order_queue,
-            announce,
-        ));
+        let announcing = announce::run(Arc::clone(&shared), config.source, order_queue, announce);
+        tokio::spawn(announcing);
+        let weak = orders.downgrade();
         tokio::spawn(persist::run(
             Arc::clone(&shared),
             announced.clone(),
-            progress,
+            weak.clone(),
         ));
-        Ok(Self {
+        let exchange = Exchange {
+            shared: Arc::clone(&shared),
+            log,
+            orders: weak,
+            announced: announced.clone(),
+            preload_len: config.preload_len,
+            scan: None,
+            taken: Taken::default(),
+            appended_since_trim: 0,
+        };
+        tokio::spawn(exchange.run(command_queue));
+        Self {
             shared,
             orders,
             announced,
             persisted,
-        })
+            commands,
+        }
+    }
+
+    /// Gives the ids from now on, under an epoch that the caller alone holds: the one of its lease.
+    /// Leaders of older epochs are shut out first, and what they stored is read to its end. What
+    /// this process had not passed on yet becomes visible at once.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] when the store has seen a higher epoch; the store's. The feed follows
+    /// then.
+    pub async fn lead(&self, epoch: Epoch) -> Result<(), StoreError> {
+        self.command(|reply| Command::Lead(epoch, reply)).await
+    }
+
+    /// Stops giving ids. What could not be stored is taken back and passed on to the next leader.
+    /// Happens by itself when the store refuses the epoch.
+    ///
+    /// # Errors
+    /// [`StoreError::Closed`] when the feed has ended.
+    pub async fn follow(&self) -> Result<(), StoreError> {
+        self.command(Command::Follow).await
+    }
+
+    async fn command(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<(), StoreError>>) -> Command,
+    ) -> Result<(), StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let sent = self.commands.send(command(reply)).await;
+        sent.map_err(|_| StoreError::Closed)?;
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// Who gives the ids.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        self.shared.role()
     }
 
     /// Tells everybody. Never waits; an event that finds the queue full is dropped and counted.
@@ -261,23 +364,26 @@ impl Feed {
         self.shared.subscribers.load(Ordering::Relaxed)
     }
 
-    /// Events dropped because they came too fast, since start.
+    /// Events dropped because they came too fast, or could not be passed on for too long, since
+    /// start.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.shared.dropped.load(Ordering::Relaxed)
     }
 
-    /// Whether events reach the store.
+    /// Whether events reach the store, or the leader.
     #[must_use]
     pub fn health(&self) -> ComponentHealth {
         let progress = self.persisted.borrow();
-        let (state, detail) = match (&progress.failing, progress.gaps, self.dropped()) {
-            (Some(why), _, _) => ("degraded", format!("events are not being stored: {why}")),
-            (None, 0, 0) => ("ok", format!("stored up to {}", progress.up_to)),
-            (None, gaps, dropped) => (
-                "ok",
-                format!("since start {dropped} events were dropped, {gaps} times some not stored"),
-            ),
+        let (state, detail) = match (&progress.failing, &progress.apart) {
+            (Some(why), _) => ("degraded", format!("events are not being stored: {why}")),
+            (None, Some(why)) => {
+                let outbox = self.shared.outbox.lock();
+                let waiting = outbox.end() - outbox.first();
+                let text = format!("apart from other processes, {waiting} events wait: {why}");
+                ("degraded", text)
+            }
+            (None, None) => ("ok", self.fine(&progress)),
         };
         ComponentHealth {
             component: "events".to_owned(),
@@ -286,20 +392,35 @@ impl Feed {
         }
     }
 
-    /// Waits until everything published before this call is stored.
+    fn fine(&self, progress: &Progress) -> String {
+        let did = match self.role() {
+            Role::Leads(_) => "stored",
+            Role::Follows => "followed",
+        };
+        match (progress.gaps, self.dropped(), progress.lost) {
+            (0, 0, 0) => format!("{did} up to {}", progress.up_to),
+            (gaps, dropped, lost) => format!(
+                "since start {dropped} events were dropped, {gaps} times some not stored, {lost} of \
+                 other processes lost"
+            ),
+        }
+    }
+
+    /// Waits until everything published before this call is stored, or with the leader.
     ///
     /// # Errors
     /// When the store refuses it. The feed goes on trying.
     pub async fn flush(&self) -> Result<(), StoreError> {
         let mut persisted = self.persisted.clone();
         let failures_before = persisted.borrow().failures;
-        let target = self.order(Order::Mark).await?;
+        let mark = self.order(Order::Mark).await?;
+        let is_done = |now: &Progress| now.up_to >= mark.newest && now.passed >= mark.passed;
         let progress = persisted
-            .wait_for(|now| now.up_to >= target || now.failures > failures_before)
+            .wait_for(|now| is_done(now) || now.failures > failures_before)
             .await
             .map_err(|_| StoreError::Closed)?;
         match &progress.last_error {
-            Some(error) if progress.up_to < target => Err(error.clone()),
+            Some(error) if !is_done(&progress) => Err(error.clone()),
             _ => Ok(()),
         }
     }
@@ -316,11 +437,8 @@ impl Feed {
         }
     }
 
-    /// Sends an order that is answered with the id of the newest event at that point.
-    async fn order(
-        &self,
-        order: fn(oneshot::Sender<EventId>) -> Order,
-    ) -> Result<EventId, StoreError> {
+    /// Sends an order that is answered with how far events have come at that point.
+    async fn order(&self, order: fn(oneshot::Sender<Mark>) -> Order) -> Result<Mark, StoreError> {
         let (reply, answer) = oneshot::channel();
         let sent = self.orders.send(order(reply)).await;
         sent.map_err(|_| StoreError::Closed)?;

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidepool_core::EventId;
-use tidepool_store::StoreError;
-use tokio::sync::watch;
+use tidepool_store::{Epoch, StoreError};
+use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::Shared;
+use crate::announce::Order;
 use crate::filter::Filter;
+use crate::{Role, Shared};
 
 /// Events in one append.
 const BATCH_LEN_MAX: usize = 256;
@@ -23,6 +24,12 @@ const LAST_TRIES_MAX: u32 = 3;
 pub(crate) struct Progress {
     /// Everything up to here is stored or lost.
     pub(crate) up_to: EventId,
+    /// Everything before this number was passed on to the leader, or lost.
+    pub(crate) passed: u64,
+    /// Events of other processes that were lost on their way here.
+    pub(crate) lost: u64,
+    /// Why the exchange with other processes failed, until it succeeds.
+    pub(crate) apart: Option<String>,
     /// How often events left memory before they could be stored.
     pub(crate) gaps: u64,
     /// Failed tries since start.
@@ -37,6 +44,9 @@ impl Progress {
     pub(crate) fn at(up_to: EventId) -> Self {
         Self {
             up_to,
+            passed: 0,
+            lost: 0,
+            apart: None,
             gaps: 0,
             failures: 0,
             failing: None,
@@ -48,6 +58,28 @@ impl Progress {
         self.up_to = up_to;
         if self.failing.take().is_some() {
             tracing::info!("events are being stored again");
+        }
+    }
+
+    /// Notes how the exchange with other processes went. True when that changes anything.
+    pub(crate) fn exchanged<T>(&mut self, outcome: Result<T, StoreError>) -> bool {
+        match (outcome, &self.apart) {
+            (Ok(_), None) => false,
+            (Ok(_), Some(_)) => {
+                tracing::info!("events are being exchanged with other processes again");
+                self.apart = None;
+                true
+            }
+            (Err(error), apart) => {
+                let text = error.full();
+                if apart.is_none() {
+                    tracing::error!(error = %text, "events cannot be exchanged with other processes");
+                }
+                self.failures += 1;
+                self.apart = Some(text);
+                self.last_error = Some(error);
+                true
+            }
         }
     }
 
@@ -66,8 +98,9 @@ impl Progress {
 pub(crate) async fn run(
     shared: Arc<Shared>,
     mut announced: watch::Receiver<EventId>,
-    progress: watch::Sender<Progress>,
+    orders: mpsc::WeakSender<Order>,
 ) {
+    let progress = &shared.progress;
     let mut delay = RETRY_DELAY_MIN;
     let mut last_tries = 0;
     loop {
@@ -81,8 +114,20 @@ pub(crate) async fn run(
             let _ = announced.changed().await;
             continue;
         }
-        match store_some(&shared, &progress).await {
+        match store_some(&shared).await {
             Ok(()) => delay = RETRY_DELAY_MIN,
+            Err(StoreError::Fenced { epoch, current, .. }) => {
+                tracing::warn!(%epoch, %current, "another process leads the feed");
+                let error = StoreError::Fenced {
+                    name: "events".to_owned(),
+                    epoch,
+                    current,
+                };
+                progress.send_modify(|now| now.failed(error));
+                if !resign(&orders, epoch).await {
+                    return;
+                }
+            }
             Err(error) => {
                 progress.send_modify(|now| now.failed(error));
                 last_tries += u32::from(has_ended);
@@ -97,13 +142,29 @@ pub(crate) async fn run(
     }
 }
 
-async fn store_some(shared: &Shared, progress: &watch::Sender<Progress>) -> Result<(), StoreError> {
-    let cursor = progress.borrow().up_to;
+/// Stops leading under an epoch that is over. False when the feed has ended.
+async fn resign(orders: &mpsc::WeakSender<Order>, epoch: Epoch) -> bool {
+    let (reply, done) = oneshot::channel();
+    let Some(orders) = orders.upgrade() else {
+        return false;
+    };
+    let sent = orders.send(Order::Follow(Some(epoch), reply)).await;
+    drop(orders);
+    sent.is_ok() && done.await.is_ok()
+}
+
+async fn store_some(shared: &Shared) -> Result<(), StoreError> {
+    let _storing = shared.storing.lock().await;
+    // Who does not lead shows only what is stored.
+    let Role::Leads(epoch) = shared.role() else {
+        return Ok(());
+    };
+    let cursor = shared.progress.borrow().up_to;
     let all = Filter::default();
     let next = shared.ring.read().next(cursor, &all, BATCH_LEN_MAX);
     let records = next.entries.iter().map(|entry| entry.json.clone());
-    shared.archive.append(records.collect()).await?;
-    progress.send_modify(|now| {
+    shared.archive.append(epoch, records.collect()).await?;
+    shared.progress.send_modify(|now| {
         now.gaps += u64::from(next.has_gap);
         now.stored(next.cursor);
     });

@@ -15,6 +15,8 @@ pub(crate) struct Ring {
     len_max: usize,
     /// Newest id that is no longer here. Zero while nothing is missing.
     gone: EventId,
+    /// How often the newest events were taken back, and up to where the last time.
+    rewound: (u64, EventId),
 }
 
 /// What a reader gets next.
@@ -34,7 +36,43 @@ impl Ring {
             entries: VecDeque::new(),
             len_max: len_max.max(1),
             gone: EventId::default(),
+            rewound: (0, EventId::default()),
         }
+    }
+
+    /// Takes over events of the store, oldest first. `follows_on`: nothing is missing between what
+    /// is here and these, apart from what `is_all` says of an empty ring.
+    pub(crate) fn catch_up(&mut self, entries: Vec<Arc<Entry>>, follows_on: bool, is_all: bool) {
+        let newest = self.newest();
+        let mut newer: Vec<_> = entries
+            .into_iter()
+            .filter(|entry| entry.id > newest)
+            .collect();
+        if newest == EventId::default() {
+            self.restore(newer, is_all);
+        } else if follows_on {
+            newer.drain(..).for_each(|entry| self.push(entry));
+        } else if !newer.is_empty() {
+            self.entries.clear();
+            self.gone = newest;
+            self.restore(newer, false);
+        }
+    }
+
+    /// Takes back the events after `up_to`: the store has never seen them, so others never will
+    /// under these ids.
+    pub(crate) fn rewind(&mut self, up_to: EventId) -> Vec<Arc<Entry>> {
+        let from = self.entries.partition_point(|entry| entry.id <= up_to);
+        let taken: Vec<_> = self.entries.drain(from..).collect();
+        if !taken.is_empty() {
+            self.rewound = (self.rewound.0 + 1, up_to);
+        }
+        taken
+    }
+
+    /// How often the newest events were taken back, and up to where the last time.
+    pub(crate) fn rewound(&self) -> (u64, EventId) {
+        self.rewound
     }
 
     /// Fills a new ring with events of an earlier run. `is_all`: no older ones exist.
@@ -188,6 +226,31 @@ mod tests {
         assert_eq!(ids(&ring.matching(at(2), &all, 9).unwrap()), [3, 4, 5]);
         assert_eq!(ids(&ring.matching(at(2), &all, 2).unwrap()), [3, 4]);
         assert_eq!(ids(&ring.newest_matching(&all, 2)), [4, 5]);
+    }
+
+    #[test]
+    fn what_the_store_never_saw_is_taken_back_and_counted() {
+        let mut ring = Ring::new(9);
+        (1..=5).for_each(|n| ring.push(entry(n)));
+        assert_eq!(ids(&ring.rewind(at(3))), [4, 5]);
+        assert_eq!((ring.newest(), ring.rewound()), (at(3), (1, at(3))));
+        assert!(ring.rewind(at(3)).is_empty());
+        assert_eq!(ring.rewound().0, 1);
+    }
+
+    #[test]
+    fn a_gap_in_the_store_is_a_gap_for_readers() {
+        let mut ring = Ring::new(9);
+        ring.catch_up(vec![entry(1), entry(2)], true, true);
+        ring.catch_up(vec![entry(2), entry(3)], true, true);
+        let all = Filter::default();
+        assert_eq!(ids(&ring.matching(at(0), &all, 9).unwrap()), [1, 2, 3]);
+        ring.catch_up(vec![entry(7), entry(8)], false, false);
+        let next = ring.next(at(3), &all, 9);
+        assert!(next.has_gap);
+        assert_eq!(ids(&next.entries), [7, 8]);
+        ring.catch_up(Vec::new(), false, false);
+        assert_eq!(ring.newest(), at(8));
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub struct Subscription {
     announced: watch::Receiver<EventId>,
     filter: Filter,
     cursor: EventId,
+    /// Rewinds of the ring that are known here.
+    rewinds: u64,
     ready: VecDeque<Delivery>,
     _counted: Counted,
 }
@@ -56,7 +58,10 @@ impl Subscription {
         since: Option<EventId>,
         filter: Filter,
     ) -> Self {
-        let newest = shared.ring.read().newest();
+        let (newest, (rewinds, _)) = {
+            let ring = shared.ring.read();
+            (ring.newest(), ring.rewound())
+        };
         let mut ready = VecDeque::new();
         let cursor = since.unwrap_or(newest);
         if cursor > newest {
@@ -69,6 +74,7 @@ impl Subscription {
             announced,
             filter,
             cursor: cursor.min(newest),
+            rewinds,
             ready,
         }
     }
@@ -82,7 +88,7 @@ impl Subscription {
             }
             // Before looking into the ring, so that what comes after the look wakes us.
             let newest = *self.announced.borrow_and_update();
-            if self.cursor < newest {
+            if self.cursor < newest || self.is_rewound() {
                 self.look();
             } else if self.announced.changed().await.is_err() && self.is_at_end() {
                 return None;
@@ -101,8 +107,20 @@ impl Subscription {
         self.cursor >= *self.announced.borrow()
     }
 
+    fn is_rewound(&self) -> bool {
+        self.shared.ring.read().rewound().0 != self.rewinds
+    }
+
     fn look(&mut self) {
         let ring = self.shared.ring.read();
+        let (rewinds, up_to) = ring.rewound();
+        let missed = rewinds - self.rewinds;
+        self.rewinds = rewinds;
+        // It was shown events that were taken back, or perhaps was.
+        if missed > 1 || (missed == 1 && self.cursor > up_to) {
+            self.ready.push_back(Delivery::Resync);
+            self.cursor = self.cursor.min(up_to);
+        }
         let next = ring.next(self.cursor, &self.filter, SCAN_LEN_MAX);
         drop(ring);
         if next.has_gap {

@@ -1,5 +1,7 @@
 //! Why a handler did not answer: what the caller may know, and what only the operator may.
 
+use std::borrow::Cow;
+
 use tidepool_wire::{DecodeError, EncodeError, Fault};
 
 /// Why a request got no answer from its handler.
@@ -33,7 +35,7 @@ pub enum Failure {
     #[error("a dependency is not available: {dependency}")]
     Dependency {
         /// Its name, safe to show.
-        dependency: &'static str,
+        dependency: Cow<'static, str>,
         /// The cause, for the operator's log only.
         cause: String,
     },

@@ -64,6 +64,9 @@ pub struct KindSpec {
     pub idempotent: bool,
     /// Concurrent places in a worker unless configured: 1 for kinds that compute.
     pub slots_default: u32,
+    /// Top-level member of the input, a text, by which requests belong together: those with the
+    /// same one go to the same node while it has a free slot, which then has at hand what they need.
+    pub affinity: Option<&'static str>,
 }
 
 /// A kind of work and how to start it.

@@ -9,6 +9,7 @@ mod engine;
 mod kv;
 mod lease;
 mod log;
+mod roster;
 mod schema;
 
 use std::path::{Path, PathBuf};
@@ -16,16 +17,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
+use tidepool_core::Timestamp;
 use tidepool_core::status::ComponentHealth;
 
 use crate::clock::{Clock, steady_clock};
 use crate::error::StoreError;
 use crate::limits::{
-    READ_RECORDS_MAX, check, check_append, check_epoch, check_name, check_value, ttl_ms,
+    READ_RECORDS_MAX, check, check_append, check_document, check_epoch, check_member, check_name,
+    check_value, ttl_ms,
 };
-use crate::port::{Epoch, Held, Kv, Lease, Log, Position, Records, StoreFuture, Value, Version};
+use crate::port::{
+    Epoch, Held, Kv, Lease, Log, Members, Position, Records, Roster, StoreFuture, Value, Version,
+};
 use directory::Directory;
 use engine::Engine;
+use roster::Groups;
 
 /// How hard to try to keep what is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,6 +47,19 @@ enum Durability {
 #[derive(Clone, Debug)]
 pub struct EmbeddedStore {
     engine: Arc<Engine>,
+    present: Arc<Present>,
+}
+
+/// The roster, and the time that it goes by.
+struct Present {
+    groups: Mutex<Groups>,
+    clock: Clock,
+}
+
+impl std::fmt::Debug for Present {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Present").field(&self.groups).finish()
+    }
 }
 
 impl EmbeddedStore {
@@ -82,9 +102,13 @@ impl EmbeddedStore {
         durability: Durability,
         clock: Clock,
     ) -> Result<Self, StoreError> {
-        let engine = Engine::start(directory, durability, clock)?;
+        let engine = Engine::start(directory, durability, Arc::clone(&clock))?;
         Ok(Self {
             engine: Arc::new(engine),
+            present: Arc::new(Present {
+                groups: Mutex::default(),
+                clock,
+            }),
         })
     }
 
@@ -105,6 +129,46 @@ impl EmbeddedStore {
     /// [`StoreError::Closed`]. Dropping the last clone does the same.
     pub fn close(&self) {
         self.engine.close();
+    }
+
+    fn with_groups<T: Send + 'static>(
+        &self,
+        run: impl FnOnce(&mut Groups, Timestamp) -> Result<T, StoreError>,
+    ) -> StoreFuture<T> {
+        let outcome = if self.engine.is_closed() {
+            Err(StoreError::Closed)
+        } else {
+            let now = (self.present.clock)();
+            run(&mut self.present.groups.lock(), now)
+        };
+        Box::pin(std::future::ready(outcome))
+    }
+}
+
+impl Roster for EmbeddedStore {
+    fn announce(
+        &self,
+        group: &str,
+        member: &str,
+        document: Bytes,
+        ttl: Duration,
+    ) -> StoreFuture<()> {
+        let ((), (), ttl_ms) = check!(
+            check_member(group, member),
+            check_document(&document),
+            ttl_ms(ttl)
+        );
+        self.with_groups(|groups, now| groups.announce(group, member, document, ttl_ms, now))
+    }
+
+    fn withdraw(&self, group: &str, member: &str) -> StoreFuture<bool> {
+        check!(check_member(group, member));
+        self.with_groups(|groups, now| Ok(groups.withdraw(group, member, now)))
+    }
+
+    fn members(&self, group: &str) -> StoreFuture<Members> {
+        check!(check_name("the name of a group", group));
+        self.with_groups(|groups, now| Ok(groups.members(group, now)))
     }
 }
 
@@ -185,10 +249,7 @@ impl Kv for EmbeddedStore {
         );
         let key = key.to_owned();
         self.engine.write(value.len(), move |db, now| {
-            if kv::version(db, &key, now)? != expected {
-                return Ok(Ok(None));
-            }
-            kv::put(db, &key, &value, ttl_ms, now).map(Some).map(Ok)
+            kv::compare_and_set(db, &key, expected, &value, ttl_ms, now).map(Ok)
         })
     }
 
@@ -197,6 +258,63 @@ impl Kv for EmbeddedStore {
         let key = key.to_owned();
         self.engine
             .write(0, move |db, now| kv::delete(db, &key, now).map(Ok))
+    }
+
+    fn fence(&self, key: &str, epoch: Epoch) -> StoreFuture<Option<Value>> {
+        check!(check_name("a key", key), check_epoch(epoch));
+        let key = key.to_owned();
+        self.engine.write(0, move |db, now| {
+            kv::fenced(db, &key, epoch, || kv::get(db, &key, now))
+        })
+    }
+
+    fn put_fenced(
+        &self,
+        key: &str,
+        epoch: Epoch,
+        value: Bytes,
+        ttl: Option<Duration>,
+    ) -> StoreFuture<Version> {
+        let ((), (), (), ttl_ms) = check!(
+            check_name("a key", key),
+            check_epoch(epoch),
+            check_value(&value),
+            ttl.map(ttl_ms).transpose()
+        );
+        let key = key.to_owned();
+        self.engine.write(value.len(), move |db, now| {
+            kv::fenced(db, &key, epoch, || kv::put(db, &key, &value, ttl_ms, now))
+        })
+    }
+
+    fn compare_and_set_fenced(
+        &self,
+        key: &str,
+        epoch: Epoch,
+        expected: Option<Version>,
+        value: Bytes,
+        ttl: Option<Duration>,
+    ) -> StoreFuture<Option<Version>> {
+        let ((), (), (), ttl_ms) = check!(
+            check_name("a key", key),
+            check_epoch(epoch),
+            check_value(&value),
+            ttl.map(ttl_ms).transpose()
+        );
+        let key = key.to_owned();
+        self.engine.write(value.len(), move |db, now| {
+            kv::fenced(db, &key, epoch, || {
+                kv::compare_and_set(db, &key, expected, &value, ttl_ms, now)
+            })
+        })
+    }
+
+    fn delete_fenced(&self, key: &str, epoch: Epoch) -> StoreFuture<bool> {
+        check!(check_name("a key", key), check_epoch(epoch));
+        let key = key.to_owned();
+        self.engine.write(0, move |db, now| {
+            kv::fenced(db, &key, epoch, || kv::delete(db, &key, now))
+        })
     }
 }
 

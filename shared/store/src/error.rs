@@ -12,14 +12,14 @@ type Cause = Arc<dyn Error + Send + Sync>;
 /// An operation failed. Cheap to clone.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
-    /// The writer was replaced: the stream has a newer epoch. It must stop writing.
-    #[error("stream '{stream}' is at epoch {current}, so an append of epoch {epoch} is refused")]
+    /// The writer was replaced: the stream or key has a newer epoch. It must stop writing.
+    #[error("'{name}' is at epoch {current}, so a write of epoch {epoch} is refused")]
     Fenced {
-        /// The stream.
-        stream: String,
-        /// The epoch of the refused append.
+        /// The stream or key.
+        name: String,
+        /// The epoch of the refused write.
         epoch: Epoch,
-        /// The epoch of the stream.
+        /// The epoch of the stream or key.
         current: Epoch,
     },
     /// Something given is larger than the store takes.
@@ -96,6 +96,14 @@ pub enum StoreError {
         /// `redis`.
         backend: &'static str,
         /// Why, for operators.
+        reason: String,
+    },
+    /// The back end answers, but not as it is set up now: somebody has to change something.
+    #[error("{backend} refuses: {reason}")]
+    Refused {
+        /// `redis`.
+        backend: &'static str,
+        /// Why, and what to do, for operators.
         reason: String,
     },
     /// The store was closed.

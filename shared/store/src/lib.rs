@@ -1,4 +1,4 @@
-//! Where durable things live: three ports ([`Log`], [`Kv`], [`Lease`]) and two back ends.
+//! Where durable things live: four ports ([`Log`], [`Kv`], [`Lease`], [`Roster`]) and two back ends.
 //!
 //! Everything above is written once against the ports. [`EmbeddedStore`] keeps all of it in one
 //! directory of this machine and needs nothing installed; [`RedisStore`] shares it between
@@ -29,6 +29,7 @@
 mod clock;
 mod embedded;
 mod error;
+mod fenced;
 mod limits;
 mod port;
 mod remote;
@@ -38,10 +39,13 @@ mod wait;
 pub use clock::{Clock, steady_clock};
 pub use embedded::EmbeddedStore;
 pub use error::StoreError;
+pub use fenced::FencedKv;
 pub use limits::{
-    APPEND_BYTES_MAX, APPEND_RECORDS_MAX, NAME_BYTES_MAX, READ_BYTES_MAX, READ_RECORDS_MAX,
-    RECORD_BYTES_MAX, TTL_MAX, VALUE_BYTES_MAX,
+    APPEND_BYTES_MAX, APPEND_RECORDS_MAX, DOCUMENT_BYTES_MAX, GROUP_LEN_MAX, NAME_BYTES_MAX,
+    READ_BYTES_MAX, READ_RECORDS_MAX, RECORD_BYTES_MAX, TTL_MAX, VALUE_BYTES_MAX,
 };
-pub use port::{Epoch, Held, Kv, Lease, Log, Position, Records, StoreFuture, Value, Version};
+pub use port::{
+    Epoch, Held, Kv, Lease, Log, Members, Position, Records, Roster, StoreFuture, Value, Version,
+};
 pub use remote::RedisStore;
 pub use wait::wait;

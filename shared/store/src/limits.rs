@@ -21,6 +21,10 @@ pub const READ_RECORDS_MAX: usize = 10_000;
 pub const READ_BYTES_MAX: usize = 16 << 20;
 /// Largest value of a key, in bytes.
 pub const VALUE_BYTES_MAX: usize = 1 << 20;
+/// Most members of a group of the roster.
+pub const GROUP_LEN_MAX: usize = 1_024;
+/// Largest document of a member, in bytes.
+pub const DOCUMENT_BYTES_MAX: usize = 256 << 10;
 /// Longest time to live.
 pub const TTL_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
 /// Largest epoch: what a double holds exactly, because Redis scripts compute with doubles.
@@ -75,6 +79,28 @@ pub(crate) fn check_epoch(epoch: Epoch) -> Result<(), StoreError> {
 
 pub(crate) fn check_value(value: &Bytes) -> Result<(), StoreError> {
     at_most("a value", value.len(), VALUE_BYTES_MAX)
+}
+
+pub(crate) fn check_member(group: &str, member: &str) -> Result<(), StoreError> {
+    check_name("the name of a group", group)?;
+    check_name("the name of a member", member)
+}
+
+pub(crate) fn check_document(document: &Bytes) -> Result<(), StoreError> {
+    at_most(
+        "the document of a member",
+        document.len(),
+        DOCUMENT_BYTES_MAX,
+    )
+}
+
+/// The refusal of one member more than a group may have.
+pub(crate) fn group_is_full() -> StoreError {
+    StoreError::TooLarge {
+        what: "a group of the roster",
+        size: GROUP_LEN_MAX + 1,
+        max: GROUP_LEN_MAX,
+    }
 }
 
 /// The time to live in milliseconds, at least one.

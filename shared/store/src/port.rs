@@ -1,4 +1,4 @@
-//! The three ports: an append-only log, keys with values, and leases.
+//! The four ports: an append-only log, keys with values, leases, and who is there.
 
 use std::fmt;
 use std::pin::Pin;
@@ -153,6 +153,45 @@ pub trait Kv: Send + Sync + 'static {
     /// # Errors
     /// The back end's.
     fn delete(&self, key: &str) -> StoreFuture<bool>;
+
+    /// Reads a key and closes it to fenced writers of older epochs than `epoch`, in one step:
+    /// what a new leader does before it goes on from what its predecessor kept. The epoch of a key
+    /// stays when its value expires or is removed; unfenced writes do not look at it.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] when the key has seen a higher epoch; limits; the back end's.
+    fn fence(&self, key: &str, epoch: Epoch) -> StoreFuture<Option<Value>>;
+
+    /// [`Kv::put`] for one writer at a time: a higher `epoch` than the key's becomes its epoch.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] when the key has seen a higher epoch; limits; the back end's.
+    fn put_fenced(
+        &self,
+        key: &str,
+        epoch: Epoch,
+        value: Bytes,
+        ttl: Option<Duration>,
+    ) -> StoreFuture<Version>;
+
+    /// [`Kv::compare_and_set`] for one writer at a time, as [`Kv::put_fenced`].
+    ///
+    /// # Errors
+    /// As [`Kv::put_fenced`].
+    fn compare_and_set_fenced(
+        &self,
+        key: &str,
+        epoch: Epoch,
+        expected: Option<Version>,
+        value: Bytes,
+        ttl: Option<Duration>,
+    ) -> StoreFuture<Option<Version>>;
+
+    /// [`Kv::delete`] for one writer at a time, as [`Kv::put_fenced`].
+    ///
+    /// # Errors
+    /// As [`Kv::put_fenced`].
+    fn delete_fenced(&self, key: &str, epoch: Epoch) -> StoreFuture<bool>;
 }
 
 /// A lease that somebody holds now.
@@ -194,4 +233,39 @@ pub trait Lease: Send + Sync + 'static {
     /// # Errors
     /// The back end's.
     fn current(&self, name: &str) -> StoreFuture<Option<Held>>;
+}
+
+/// Members of a group and what each tells about itself, in byte order of their names.
+pub type Members = Vec<(String, Bytes)>;
+
+/// Who is there now. A member that does not announce itself again in time is no longer there.
+///
+/// Expiry goes by the back end's clock, so that members need not agree on the time. Redis has only
+/// a wall clock: when that is set forward, members are gone until they announce themselves again.
+pub trait Roster: Send + Sync + 'static {
+    /// Says that a member of a group is there for `ttl` from now, and with which document; replaces
+    /// what it said before.
+    ///
+    /// # Errors
+    /// [`StoreError::TooLarge`] when the group has [`crate::GROUP_LEN_MAX`] others, or the document
+    /// more than [`crate::DOCUMENT_BYTES_MAX`]; other limits; the back end's.
+    fn announce(
+        &self,
+        group: &str,
+        member: &str,
+        document: Bytes,
+        ttl: Duration,
+    ) -> StoreFuture<()>;
+
+    /// Takes a member off at once. False when it was not there.
+    ///
+    /// # Errors
+    /// The back end's.
+    fn withdraw(&self, group: &str, member: &str) -> StoreFuture<bool>;
+
+    /// Everybody who is there.
+    ///
+    /// # Errors
+    /// The back end's.
+    fn members(&self, group: &str) -> StoreFuture<Members>;
 }

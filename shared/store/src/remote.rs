@@ -8,9 +8,14 @@
 //! Positions and lease epochs start from the server's clock. Both therefore keep growing even
 //! when the server lost its data and came back empty.
 
+mod circuit;
+mod kv;
 mod link;
 mod names;
+mod refusal;
+mod roster;
 mod script;
+mod server;
 
 use std::time::Duration;
 
@@ -21,41 +26,56 @@ use tidepool_core::status::ComponentHealth;
 
 use crate::error::StoreError;
 use crate::limits::{
-    READ_BYTES_MAX, READ_RECORDS_MAX, check, check_append, check_epoch, check_name, check_value,
-    ttl_ms,
+    READ_BYTES_MAX, READ_RECORDS_MAX, check, check_append, check_epoch, check_name, ttl_ms,
 };
-use crate::port::{Epoch, Held, Kv, Lease, Log, Position, Records, StoreFuture, Value, Version};
+use crate::port::{Epoch, Held, Lease, Log, Position, Records, StoreFuture};
 use link::Link;
-use names::{INDEX, lease_keys, pair_key, stream_keys};
+use names::{INDEX, lease_keys, stream_keys};
 use script::{Scripts, scripts};
 
 /// Records fetched at a time, so that one answer stays small.
 const CHUNK: usize = 256;
 
-/// The store in a Redis server. Clones share one connection, which is made again when it breaks;
-/// while it is broken, every operation fails within a second.
+/// The store in a Redis server. Clones share one connection. When the server does not answer, the
+/// operations under way fail within a second and all others at once, until a probe, twice a second,
+/// finds it back.
 #[derive(Clone, Debug)]
 pub struct RedisStore {
     link: Link,
 }
 
 impl RedisStore {
-    /// Connects to a server, such as `redis://127.0.0.1:6379/`. Must be called within a tokio
-    /// runtime, which from then on carries the store's traffic; its futures can be awaited
-    /// anywhere.
+    /// Connects to a server, such as `redis://127.0.0.1:6379/`, and waits until it answers. See
+    /// [`Self::open`].
     ///
     /// # Errors
-    /// [`StoreError::Invalid`] when the URL is none, [`StoreError::Unavailable`] when the server
-    /// does not answer.
+    /// As [`Self::open`]; [`StoreError::Unavailable`] when the server does not answer within a
+    /// second, [`StoreError::Refused`] when it does not let us in.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
-        let store = Self {
-            link: Link::new(url)?,
-        };
+        let store = Self::open(url)?;
         store.ping().await?;
         Ok(store)
     }
 
-    /// Whether the last operation succeeded, and if not, why.
+    /// The store in a server that need not be there yet; it is sought until it is. Until then
+    /// operations fail at once, and [`Self::health`] says so.
+    ///
+    /// The URL is `redis://[user:password@]host:port/[db]`, or `rediss://` for TLS; there
+    /// `?ca_file=<path>` names certificates (PEM) to trust instead of those of the system. Must be
+    /// called within a tokio runtime, which from then on carries the store's traffic; its futures
+    /// can be awaited anywhere.
+    ///
+    /// # Errors
+    /// [`StoreError::Invalid`] when the URL is none, [`StoreError::Io`] when its certificates
+    /// cannot be read.
+    pub fn open(url: &str) -> Result<Self, StoreError> {
+        Ok(Self {
+            link: Link::open(url)?,
+        })
+    }
+
+    /// Whether the server is there (`ok`), refuses some operations (`degraded`) or is away since
+    /// some time (`down`), and why. Without secrets.
     #[must_use]
     pub fn health(&self) -> ComponentHealth {
         self.link.health()
@@ -185,7 +205,7 @@ impl Log for RedisStore {
             match appended.await? {
                 Appended::At(position) => Ok(Position(position)),
                 Appended::Fenced(current) => Err(StoreError::Fenced {
-                    stream: refused,
+                    name: refused,
                     epoch,
                     current: Epoch(current),
                 }),
@@ -271,91 +291,6 @@ impl Log for RedisStore {
                     .query_async(&mut redis)
                     .await
             }
-        })
-    }
-}
-
-/// A time to live as scripts take it: 0 for none.
-fn script_ttl(ttl: Option<Duration>) -> Result<u64, StoreError> {
-    ttl.map_or(Ok(0), ttl_ms)
-}
-
-impl Kv for RedisStore {
-    fn get(&self, key: &str) -> StoreFuture<Option<Value>> {
-        check!(check_name("a key", key));
-        let key = pair_key(key);
-        self.run(move |mut redis, _| {
-            let key = key.clone();
-            async move {
-                let found: (Option<u64>, Option<Vec<u8>>) = redis::cmd("HMGET")
-                    .arg(key)
-                    .arg("version")
-                    .arg("bytes")
-                    .query_async(&mut redis)
-                    .await?;
-                Ok(match found {
-                    (Some(version), Some(bytes)) => Some(Value {
-                        bytes: bytes.into(),
-                        version: Version(version),
-                    }),
-                    _ => None,
-                })
-            }
-        })
-    }
-
-    fn put(&self, key: &str, value: Bytes, ttl: Option<Duration>) -> StoreFuture<Version> {
-        let ((), (), ttl) = check!(
-            check_name("a key", key),
-            check_value(&value),
-            script_ttl(ttl)
-        );
-        let (key, version) = (pair_key(key), Version::fresh());
-        self.run(move |mut redis, scripts| {
-            let mut call = scripts.put.prepare_invoke();
-            call.key(&key).arg(version.0).arg(&value[..]).arg(ttl);
-            async move {
-                call.invoke_async::<()>(&mut redis).await?;
-                Ok(version)
-            }
-        })
-    }
-
-    fn compare_and_set(
-        &self,
-        key: &str,
-        expected: Option<Version>,
-        value: Bytes,
-        ttl: Option<Duration>,
-    ) -> StoreFuture<Option<Version>> {
-        let ((), (), ttl) = check!(
-            check_name("a key", key),
-            check_value(&value),
-            script_ttl(ttl)
-        );
-        let (key, version) = (pair_key(key), Version::fresh());
-        // No version is 0.
-        let expected = expected.map_or(0, |version| version.0);
-        self.run(move |mut redis, scripts| {
-            let mut call = scripts.compare_and_set.prepare_invoke();
-            call.key(&key)
-                .arg(version.0)
-                .arg(&value[..])
-                .arg(ttl)
-                .arg(expected);
-            async move {
-                let is_set: bool = call.invoke_async(&mut redis).await?;
-                Ok(is_set.then_some(version))
-            }
-        })
-    }
-
-    fn delete(&self, key: &str) -> StoreFuture<bool> {
-        check!(check_name("a key", key));
-        let key = pair_key(key);
-        self.run(move |mut redis, _| {
-            let key = key.clone();
-            async move { redis::cmd("DEL").arg(key).query_async(&mut redis).await }
         })
     }
 }

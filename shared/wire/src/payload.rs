@@ -231,11 +231,11 @@ fn decode_msgpack<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
     }
 }
 
-type MsgPackDeserializer<'a> =
+pub(crate) type MsgPackDeserializer<'a> =
     rmp_serde::Deserializer<rmp_serde::decode::ReadReader<Cursor<&'a [u8]>>>;
 
 /// Reads through a cursor, because the reader of borrowed slices does not tell how far it got.
-fn msgpack_deserializer(bytes: &[u8]) -> MsgPackDeserializer<'_> {
+pub(crate) fn msgpack_deserializer(bytes: &[u8]) -> MsgPackDeserializer<'_> {
     let mut deserializer = rmp_serde::Deserializer::new(Cursor::new(bytes));
     deserializer.set_max_depth(DEPTH_MAX);
     deserializer

@@ -64,6 +64,7 @@ fn a_margin_that_is_set_runs_no_shadows() {
             log_max: 0.7,
             log_min: 0.0,
             learned: true,
+            ..Margin::default()
         });
     }
     let mut pool = Pool::new(policy, 4, 0.1, 20.0);

@@ -110,6 +110,7 @@ prop_compose! {
         WorkSample {
             window_s: if window_s > 100.0 { window_s } else { 1.0 },
             arrivals, completed, refused, deadline_missed, failed, cancelled, released, busy_slot_s,
+            late: p95,
             wait_p95_s: p95,
             service_mean_s: Some(service),
             service_p95_s: p95,
@@ -157,8 +158,7 @@ prop_compose! {
             memory: None,
             node_memory_share,
             forecast: forecast.map(|[median_rate, floor_rate, growth]| ProfileForecast {
-                median_rate, floor_rate, growth,
-            }),
+                median_rate, floor_rate, growth, quantile_rates: [floor_rate; crate::PATTERN_QUANTILES.len()] }),
             operator,
         }
     }

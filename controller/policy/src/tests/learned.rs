@@ -1,7 +1,7 @@
 //! What the learned pattern may do and may not.
 
 use super::laws::{Loop, second};
-use crate::{Block, Observation, Policy, ProfileForecast, Reason};
+use crate::{Block, Margin, Observation, Policy, ProfileForecast, Reason, Rule};
 
 #[test]
 fn the_learned_floor_adds_early_and_never_removes() {
@@ -12,12 +12,14 @@ fn the_learned_floor_adds_early_and_never_removes() {
         median_rate: 10.0,
         floor_rate: 10.0,
         growth: 1.0,
+        ..ProfileForecast::default()
     });
     assert_eq!(pool.step(&observation, 1_000).to, without);
     observation.forecast = Some(ProfileForecast {
         median_rate: 300.0,
         floor_rate: 400.0,
         growth: 1.0,
+        ..ProfileForecast::default()
     });
     let up = pool.step(&observation, 1_000);
     assert!(up.to > without);
@@ -31,6 +33,7 @@ fn after_ten_blind_minutes_the_larger_of_current_and_median_counts() {
             median_rate,
             floor_rate: 0.0,
             growth: 1.0,
+            ..ProfileForecast::default()
         }),
         ..Observation::default()
     };
@@ -53,6 +56,7 @@ fn a_fleet_is_kept_while_expected_load_stays_away() {
         median_rate,
         floor_rate: 0.0,
         growth: 1.0,
+        ..ProfileForecast::default()
     };
     for second_off in 0..600 {
         let mut observation = second(1.0, 0.05, pool.ready);
@@ -67,4 +71,45 @@ fn a_fleet_is_kept_while_expected_load_stays_away() {
         pool.step(&observation, 1_000);
     }
     assert!(pool.ready < before, "not for ever: {}", pool.ready);
+}
+
+/// Workers of a pool that goes by the pattern alone, after a minute of a hundred requests a second.
+fn led_by(startup_s: f64, expected_rate: f64) -> u32 {
+    let mut policy = Policy::tidepool(1, 60);
+    if let Rule::Tidepool(config) = &mut policy.rule {
+        config.margin = Some(Margin {
+            quantile: Some(3),
+            ..Margin::default()
+        });
+    }
+    let mut pool = Loop::new(policy);
+    let mut observation = second(100.0, 0.05, pool.ready);
+    observation.startup_p95_s = Some(startup_s);
+    let mut quantile_rates = [0.0; crate::PATTERN_QUANTILES.len()];
+    quantile_rates[3] = expected_rate;
+    observation.forecast = Some(ProfileForecast {
+        median_rate: 100.0,
+        growth: 1.0,
+        quantile_rates,
+        ..ProfileForecast::default()
+    });
+    (0..60)
+        .map(|_| pool.step(&observation, 1_000).to)
+        .last()
+        .unwrap()
+}
+
+#[test]
+fn a_quantile_of_the_pattern_stands_in_for_the_last_minutes_where_starting_is_slow() {
+    let [much, as_now, little] = [300.0, 100.0, 1.0].map(|rate| led_by(600.0, rate));
+    assert!(much >= 2 * as_now, "{much} for {as_now}");
+    // What comes now must be served now, whatever is expected.
+    assert!(4 * little >= 5 && little <= as_now, "{little} for {as_now}");
+    assert_eq!(
+        led_by(30.0, 300.0),
+        led_by(30.0, 100.0),
+        "who starts quickly sees for himself"
+    );
+    // A pattern of an older version tells no quantiles: the last minutes speak.
+    assert!(led_by(600.0, 0.0) >= as_now);
 }

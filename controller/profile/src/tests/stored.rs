@@ -13,7 +13,7 @@ fn load(text: &str) -> Result<Pattern, Error> {
 #[test]
 fn a_loaded_pattern_is_the_stored_one() {
     let mut pattern = trained(16);
-    pattern.budget(MONDAY_MS + 16 * DAY_MS, 0.004);
+    pattern.budget(MONDAY_MS + 16 * DAY_MS, 9_000.0, 36.0);
     let text = json(&pattern);
     let mut loaded = load(&text).expect("it is sound");
     assert_eq!(json(&loaded), text);
@@ -150,4 +150,52 @@ fn corruption_is_named() {
         *whole.pointer_mut(pointer).expect("as before") = sound;
     }
     load(&whole.to_string()).expect("it is sound again");
+}
+
+/// What the version before drifts and scatters were known wrote, a day of it.
+#[test]
+fn a_pattern_of_the_version_before_is_loaded_and_goes_on() {
+    let pattern = trained(8);
+    let mut document: serde_json::Value = serde_json::from_str(&json(&pattern)).expect("JSON");
+    for horizon in document["state"]["horizons"].as_array_mut().expect("two") {
+        let horizon = horizon.as_object_mut().expect("an object");
+        assert!(horizon.remove("scaled").is_some() && horizon.remove("scatter").is_some());
+        let blend = horizon["blend"].as_object_mut().expect("an object");
+        assert!(blend.remove("drift").is_some());
+    }
+    let pace = document["state"]["pace"]
+        .as_object_mut()
+        .expect("an object");
+    assert!(pace.remove("requests").is_some() && pace.remove("late").is_some());
+    let mut old = load(&document.to_string()).expect("it is sound");
+    let now_ms = MONDAY_MS + 8 * DAY_MS;
+    let expected = old.peek(now_ms, 600.0).expect("it is known");
+    assert_eq!(
+        expected.quantile_rates, [0.0; 8],
+        "nobody knows the scatter yet"
+    );
+    feed(&mut old, now_ms..now_ms + 4 * HOUR_MS, |at_ms| {
+        office(hour_of_week(at_ms))
+    });
+    let expected = old.peek(now_ms + 4 * HOUR_MS, 600.0).expect("it is known");
+    let rising = expected
+        .quantile_rates
+        .is_sorted_by(|a, b| 0.0 < *a && a <= b);
+    assert!(rising, "{expected:?}");
+}
+
+#[test]
+fn impossible_drifts_and_scatters_are_refused() {
+    let sound: serde_json::Value = serde_json::from_str(&json(&trained(2))).expect("JSON");
+    for (member, path) in [
+        ("/blend/drift/2", "blend.drift[2]"),
+        ("/scatter/hours/7", "scatter.hours[7]"),
+        ("/scatter/usual/1", "scatter.usual[1]"),
+    ] {
+        let mut document = sound.clone();
+        let place = format!("/state/horizons/0{member}");
+        *document.pointer_mut(&place).expect("a place") = serde_json::json!(-1.0);
+        let refused = load(&document.to_string()).expect_err("it is impossible");
+        assert!(refused.to_string().contains(path), "{refused}");
+    }
 }

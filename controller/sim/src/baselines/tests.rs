@@ -42,6 +42,7 @@ fn second(second: u64, load: Option<f64>, ready: u32, starting: u32) -> Seen {
             slots_per_worker: SLOTS,
         },
         startup_p95_s: None,
+        memory: None,
     }
 }
 

@@ -1,4 +1,5 @@
 mod learning;
+mod several;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

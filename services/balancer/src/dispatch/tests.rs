@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -18,7 +20,23 @@ fn ask(now: Instant) -> Ask {
         bytes: 10,
         deadline,
         session: None,
+        is_idempotent: true,
     }
+}
+
+fn mark(name: &str) -> u64 {
+    name.bytes().map(u64::from).sum()
+}
+
+fn release(
+    dispatch: &mut TestDispatch,
+    key: SeatKey,
+    held: Duration,
+    now: Instant,
+) -> Released<&'static str, u32> {
+    let (released, out) = dispatch.release(key, (held, Verdict::Good), now);
+    assert!(out.is_none(), "what answers is not put out");
+    released
 }
 
 fn slot(admission: Admission<&'static str>) -> (SeatKey, &'static str) {
@@ -40,12 +58,12 @@ fn spreads_requests_round_robin_over_seats() {
     let now = Instant::now();
     let mut dispatch = TestDispatch::new(limits(), now);
     for name in ["a", "b"] {
-        dispatch.join(name, 1);
+        dispatch.join(name, 1, mark(name), now);
     }
     for expected in ["a", "b", "a", "b"] {
         let (key, name) = slot(dispatch.admit(&ask(now), now, || 0));
         assert_eq!(name, expected);
-        dispatch.release(key, Duration::ZERO, now);
+        release(&mut dispatch, key, Duration::ZERO, now);
     }
 }
 
@@ -53,14 +71,14 @@ fn spreads_requests_round_robin_over_seats() {
 fn queues_when_no_slot_is_free_and_hands_over_the_next_one() {
     let now = Instant::now();
     let mut dispatch = TestDispatch::new(limits(), now);
-    dispatch.join("a", 1);
+    dispatch.join("a", 1, mark("a"), now);
     let (key, _) = slot(dispatch.admit(&ask(now), now, || 0));
     assert!(matches!(
         dispatch.admit(&ask(now), now, || 7),
         Admission::Queued(_)
     ));
     let later = now + Duration::from_millis(5);
-    match dispatch.release(key, Duration::from_millis(5), later) {
+    match release(&mut dispatch, key, Duration::from_millis(5), later) {
         Released::Next(next) => assert_eq!(next.token, 7),
         other => panic!("{other:?}"),
     }
@@ -96,9 +114,9 @@ fn sheds_when_queue_is_full_by_count_and_by_bytes() {
 fn refuses_early_what_would_miss_its_deadline() {
     let now = Instant::now();
     let mut dispatch = TestDispatch::new(limits(), now);
-    dispatch.join("a", 1);
+    dispatch.join("a", 1, mark("a"), now);
     let (key, _) = slot(dispatch.admit(&ask(now), now, || 0));
-    dispatch.release(key, Duration::from_secs(4), now);
+    release(&mut dispatch, key, Duration::from_secs(4), now);
     slot(dispatch.admit(&ask(now), now, || 0));
     dispatch.admit(&ask(now), now, || 0);
     dispatch.admit(&ask(now), now, || 0);
@@ -113,7 +131,7 @@ fn late_waiters_get_no_slot() {
     let now = Instant::now();
     let mut dispatch = TestDispatch::new(limits(), now);
     dispatch.admit(&ask(now), now, || 1);
-    dispatch.join("a", 1);
+    dispatch.join("a", 1, mark("a"), now);
     let late = now + Duration::from_secs(11);
     assert!(dispatch.next_handover(late).is_none());
     assert_eq!((dispatch.busy_slots(), dispatch.queued()), (0, 0));
@@ -124,7 +142,7 @@ fn late_waiters_get_no_slot() {
 fn a_leaving_seat_gets_nothing_new_and_says_when_it_is_idle() {
     let now = Instant::now();
     let mut dispatch = TestDispatch::new(limits(), now);
-    let key = dispatch.join("a", 2);
+    let key = dispatch.join("a", 2, mark("a"), now);
     let (held, _) = slot(dispatch.admit(&ask(now), now, || 0));
     dispatch.leave(key);
     assert_eq!((dispatch.ready_slots(), dispatch.busy_slots()), (0, 1));
@@ -133,7 +151,7 @@ fn a_leaving_seat_gets_nothing_new_and_says_when_it_is_idle() {
         Admission::Queued(_)
     ));
     assert!(matches!(
-        dispatch.release(held, Duration::ZERO, now),
+        release(&mut dispatch, held, Duration::ZERO, now),
         Released::SeatIdle("a")
     ));
     assert!(dispatch.seats_of(|_| true).is_empty());
@@ -144,7 +162,7 @@ fn a_session_stays_with_its_seat_while_that_has_room() {
     let now = Instant::now();
     let mut dispatch = TestDispatch::new(limits(), now);
     for name in ["a", "b", "c", "d"] {
-        dispatch.join(name, 1);
+        dispatch.join(name, 1, mark(name), now);
     }
     let of_session = |session| Ask {
         session: Some(session),
@@ -154,11 +172,11 @@ fn a_session_stays_with_its_seat_while_that_has_room() {
         let (key, home) = slot(dispatch.admit(&of_session(session), now, || 0));
         let (other, away) = slot(dispatch.admit(&of_session(session), now, || 0));
         assert_ne!(home, away, "the seat was full");
-        dispatch.release(key, Duration::ZERO, now);
-        dispatch.release(other, Duration::ZERO, now);
+        release(&mut dispatch, key, Duration::ZERO, now);
+        release(&mut dispatch, other, Duration::ZERO, now);
         let (key, again) = slot(dispatch.admit(&of_session(session), now, || 0));
         assert_eq!(home, again);
-        dispatch.release(key, Duration::ZERO, now);
+        release(&mut dispatch, key, Duration::ZERO, now);
     }
 }
 
@@ -166,11 +184,11 @@ fn a_session_stays_with_its_seat_while_that_has_room() {
 fn integrates_slots_in_use_over_time() {
     let now = Instant::now();
     let mut dispatch = TestDispatch::new(limits(), now);
-    dispatch.join("a", 4);
+    dispatch.join("a", 4, mark("a"), now);
     let (first, _) = slot(dispatch.admit(&ask(now), now, || 0));
     slot(dispatch.admit(&ask(now), now, || 0));
     let later = now + Duration::from_secs(1);
-    dispatch.release(first, Duration::from_secs(1), later);
+    release(&mut dispatch, first, Duration::from_secs(1), later);
     let window = dispatch.take_window(later + Duration::from_secs(1));
     assert!(
         (window.busy_slot_s - 3.0).abs() < 1e-9,
@@ -182,6 +200,7 @@ fn integrates_slots_in_use_over_time() {
 #[derive(Clone, Debug)]
 enum Step {
     Join(u32),
+    Resize(usize, u32),
     Leave(usize),
     Admit { session: Option<u64>, urgency: u8 },
     Release(usize),
@@ -192,6 +211,7 @@ enum Step {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         1 => (1_u32..4).prop_map(Step::Join),
+        1 => (any::<usize>(), 0_u32..5).prop_map(|(at, slots)| Step::Resize(at, slots)),
         1 => any::<usize>().prop_map(Step::Leave),
         8 => (prop::option::of(0_u64..5), 0_u8..8)
             .prop_map(|(session, urgency)| Step::Admit { session, urgency }),
@@ -212,8 +232,17 @@ struct Believed {
 }
 
 impl Believed {
+    /// Takes note of a slot that was given, which has to be one that is free.
+    fn given(&mut self, key: SeatKey) {
+        let (slots, has_left) = self.seats[&key];
+        assert!(!has_left, "left seats get nothing");
+        self.held.push(key);
+        let held = self.held.iter().filter(|held| **held == key).count();
+        assert!(held <= slots as usize, "a slot is given once");
+    }
+
     fn handed_over(&mut self, handover: &Handover<&'static str, u32>) {
-        self.held.push(handover.seat);
+        self.given(handover.seat);
         let at = self
             .waiting
             .iter()
@@ -227,9 +256,6 @@ impl Believed {
     fn check(&self, dispatch: &TestDispatch) {
         assert_eq!(dispatch.busy_slots() as usize, self.held.len());
         assert!(dispatch.queued() <= limits().len_max);
-        for (key, (slots, _)) in &self.seats {
-            assert!(self.held.iter().filter(|k| *k == key).count() <= *slots as usize);
-        }
         let ready: u32 = self
             .seats
             .values()
@@ -237,10 +263,6 @@ impl Believed {
             .map(|(n, _)| n)
             .sum();
         assert_eq!(dispatch.ready_slots(), ready);
-        assert!(
-            dispatch.ring.len() <= ready as usize,
-            "the ring is bounded by the slots"
-        );
     }
 }
 
@@ -253,8 +275,19 @@ proptest! {
         for (token, step) in (0_u32..).zip(steps) {
             match step {
                 Step::Join(slots) => {
-                    let key = dispatch.join("seat", slots);
+                    let key = dispatch.join("seat", slots, mark("seat"), now);
                     believed.seats.insert(key, (slots, false));
+                    while let Some(handover) = dispatch.next_handover(now) {
+                        believed.handed_over(&handover);
+                    }
+                }
+                Step::Resize(index, slots) if !believed.seats.is_empty() => {
+                    let at = index % believed.seats.len();
+                    let (key, state) = believed.seats.iter_mut().nth(at).expect("in range");
+                    dispatch.resize(*key, slots, now);
+                    if !state.1 {
+                        state.0 = slots;
+                    }
                     while let Some(handover) = dispatch.next_handover(now) {
                         believed.handed_over(&handover);
                     }
@@ -268,17 +301,14 @@ proptest! {
                 Step::Admit { session, urgency } => {
                     let ask = Ask { session, priority: Priority::new(urgency), ..ask(now) };
                     match dispatch.admit(&ask, now, || token) {
-                        Admission::Slot(key, _) => {
-                            prop_assert!(!believed.seats[&key].1, "left seats get nothing");
-                            believed.held.push(key);
-                        }
+                        Admission::Slot(key, _) => believed.given(key),
                         Admission::Queued(key) => believed.waiting.push((token, key)),
                         Admission::Refused(_) => {}
                     }
                 }
                 Step::Release(index) if !believed.held.is_empty() => {
                     let key = believed.held.swap_remove(index % believed.held.len());
-                    let released = dispatch.release(key, Duration::from_millis(1), now);
+                    let released = release(&mut dispatch, key, Duration::from_millis(1), now);
                     if let Released::Next(handover) = released {
                         believed.handed_over(&handover);
                     }

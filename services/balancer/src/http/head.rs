@@ -168,6 +168,13 @@ pub(crate) struct Wishes {
     pub(crate) respond_async: bool,
 }
 
+/// What the requests of one session are hashed to.
+pub(crate) fn session_of(name: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    name.hash(&mut hasher);
+    hasher.finish()
+}
+
 impl Wishes {
     pub(crate) fn read(fields: &Fields<'_>) -> Result<Self, Problem> {
         let input_format = input_format(fields)?;
@@ -178,11 +185,7 @@ impl Wishes {
             priority: fields.priority.map_or_else(Priority::default, |value| {
                 priority(value.to_str().unwrap_or_default())
             }),
-            session: fields.session.map(|value| {
-                let mut hasher = DefaultHasher::new();
-                value.as_bytes().hash(&mut hasher);
-                hasher.finish()
-            }),
+            session: fields.session.map(|value| session_of(value.as_bytes())),
             idempotency_key: idempotency_key(fields.idempotency_key)?,
             respond_async: fields.prefers_async,
         })

@@ -15,7 +15,7 @@ use tidepool_handler::{Call, CallContext, Failure, Format, Payload};
 use super::accepted::{Accepted, Guard};
 use super::body::{Coming, Held};
 use super::front::kind_name;
-use super::head::{Fields, Identity, Wishes};
+use super::head::{Fields, Identity, Wishes, session_of};
 use super::idempotency::{self, Claim};
 use super::kept::Ledger;
 use super::problem::{Code, Problem};
@@ -327,6 +327,13 @@ enum Working {
     Going(LocalBoxFuture<'static, Served>, Job),
 }
 
+/// What requests that belong together by what they are about share.
+fn affinity(route: &KindRoute, input: &Payload) -> Option<u64> {
+    let member = route.spec.affinity?;
+    let text = input.text_member(member)?;
+    Some(session_of(text.as_bytes()))
+}
+
 /// Has the pool do the work.
 fn work(asked: Asked, identity: &Identity, now: Instant) -> Working {
     let Asked {
@@ -340,7 +347,8 @@ fn work(asked: Asked, identity: &Identity, now: Instant) -> Working {
         priority: wishes.priority,
         bytes: input.bytes.len(),
         deadline,
-        session: wishes.session,
+        session: wishes.session.or_else(|| affinity(&route, &input)),
+        is_idempotent: route.spec.idempotent,
     };
     let trace = TraceContext {
         span_id: SpanId::random(),
@@ -394,11 +402,15 @@ fn explain(unserved: Unserved, route: &KindRoute, input: &Payload, identity: &Id
     let trace_id = identity.trace.trace_id;
     match &unserved {
         Unserved::Panicked => tracing::error!(%trace_id, kind, "the handler panicked"),
+        Unserved::Lost => tracing::warn!(%trace_id, kind, "a node was lost with the request"),
+        Unserved::SetAside => {
+            tracing::error!(%trace_id, kind, "two nodes were lost with the request: set aside");
+        }
         Unserved::Failed(Failure::Internal { cause }) => {
             tracing::error!(%trace_id, kind, cause, "the handler failed");
         }
         Unserved::Failed(Failure::Dependency { dependency, cause }) => {
-            tracing::warn!(%trace_id, kind, dependency, cause, "a dependency is not available");
+            tracing::warn!(%trace_id, kind, %dependency, cause, "a dependency is not available");
         }
         _ => {}
     }

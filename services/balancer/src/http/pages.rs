@@ -9,12 +9,13 @@ use actix_web::http::header::{self, ACCEPT, AUTHORIZATION, LOCATION, RETRY_AFTER
 use actix_web::middleware::{Next, from_fn};
 use actix_web::{FromRequest, HttpMessage, HttpRequest, HttpResponse, Resource, web};
 use serde_json::json;
+use tidepool_core::problem::Subject;
 use utoipa_swagger_ui::SwaggerUi;
 
 use super::accepted::{Found, running_body};
 use super::head::{Fields, Identity, reply_format};
 use super::invoke::in_format;
-use super::problem::{Code, Problem, Subject};
+use super::problem::{Code, Problem};
 use super::{Api, auth};
 
 /// All routes but the hot one.

@@ -4,7 +4,7 @@
 
 use actix_web::HttpResponse;
 use actix_web::http::{StatusCode, header};
-use serde::Serialize;
+use tidepool_core::problem::{PROBLEM_JSON, ProblemType, Subject, problem_json};
 use tidepool_handler::{Failure, Fault};
 
 use crate::dispatch::{Refusal, RefusalReason};
@@ -81,6 +81,10 @@ codes! {
         "Report the trace id to the operator.";
     HandlerPanicked = "handler_panicked", 500, "The handler crashed", false,
         "Report the trace id to the operator; other requests are not affected.";
+    WorkerLost = "worker_lost", 500, "The node with the request was lost", false,
+        "The request may have run. Send it again if running twice does no harm.";
+    SetAside = "set_aside", 500, "The request was set aside", false,
+        "Report the trace id to the operator: this request may be what stops nodes.";
     KindNotConfigured = "kind_not_configured", 501, "This kind is not configured here", false,
         "Ask the operator to put the kind into a pool.";
     Overloaded = "overloaded", 503, "Too much is waiting already", true,
@@ -111,29 +115,6 @@ pub(crate) struct Problem {
     pub(crate) allow: Option<&'static str>,
 }
 
-/// Who asked for what, for the body of a problem.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Subject<'a> {
-    pub(crate) instance: &'a str,
-    pub(crate) request_id: &'a str,
-    pub(crate) trace_id: &'a str,
-}
-
-#[derive(Serialize)]
-struct Body<'a> {
-    r#type: String,
-    title: &'static str,
-    status: u16,
-    detail: &'a str,
-    instance: &'a str,
-    code: &'static str,
-    retryable: bool,
-    request_id: &'a str,
-    trace_id: &'a str,
-    #[serde(skip_serializing_if = "<[Fault]>::is_empty")]
-    errors: &'a [Fault],
-}
-
 impl Problem {
     pub(crate) fn new(code: Code, detail: impl Into<String>) -> Self {
         Self {
@@ -154,22 +135,16 @@ impl Problem {
 
     pub(crate) fn response(&self, subject: Subject<'_>) -> HttpResponse {
         let code = self.code;
-        let body = Body {
-            r#type: format!("/problems/{}", code.as_str()),
-            title: code.title(),
-            status: code.status(),
-            detail: &self.detail,
-            instance: subject.instance,
+        let kind = ProblemType {
             code: code.as_str(),
+            status: code.status(),
+            title: code.title(),
             retryable: code.retryable(),
-            request_id: subject.request_id,
-            trace_id: subject.trace_id,
-            errors: &self.faults,
         };
         let status =
             StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = HttpResponse::build(status);
-        response.content_type("application/problem+json");
+        response.content_type(PROBLEM_JSON);
         if !subject.request_id.is_empty() {
             response.insert_header(("x-request-id", subject.request_id));
         }
@@ -182,8 +157,7 @@ impl Problem {
         if code == Code::Unauthorized {
             response.insert_header((header::WWW_AUTHENTICATE, "Bearer realm=\"tidepool\""));
         }
-        // Strings and numbers always have a JSON form.
-        response.body(serde_json::to_vec(&body).unwrap_or_default())
+        response.body(problem_json(kind, &self.detail, subject, &self.faults))
     }
 }
 
@@ -204,6 +178,7 @@ impl From<Refusal> for Problem {
                 "the request would wait longer than its deadline allows",
             ),
             RefusalReason::Draining => (Code::Draining, "the process finishes what it has"),
+            RefusalReason::NoNode => (Code::Overloaded, "no node would take the request"),
         };
         Self::new(code, detail).retry_after(jittered(refusal.retry_after_s))
     }
@@ -221,6 +196,15 @@ impl From<Unserved> for Problem {
                 Self::new(Code::HandlerPanicked, "the handler crashed on this request")
             }
             Unserved::Failed(failure) => failure.into(),
+            Unserved::Lost => Self::new(
+                Code::WorkerLost,
+                "the node that worked on the request was lost; it may have run, so repeat it only \
+                 if that does no harm",
+            ),
+            Unserved::SetAside => Self::new(
+                Code::SetAside,
+                "two nodes were lost while they worked on this request; it will not be tried again",
+            ),
         }
     }
 }

@@ -10,17 +10,18 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
 use bytes::Bytes;
 use tidepool_core::SpanId;
+use tidepool_core::problem::Subject;
 use tidepool_handler::{CallContext, Payload};
 
 use super::accepted::Guard;
 use super::head::Identity;
-use super::problem::{Problem, Subject};
+use super::problem::Problem;
 use super::quota::Standing;
 use super::timing::server_timing;
 use super::{Api, KindRoute};
 use crate::pool::WorkerName;
 use crate::serve::WorkTimes;
-use crate::spans::Story;
+use crate::spans::{Stay, Story};
 
 /// The route as metrics and spans name it.
 pub(crate) const ROUTE: &str = "/v1/invoke/{kind}";
@@ -202,21 +203,23 @@ impl Seen {
             request_id: self.identity.echoed_id(),
             trace: self.identity.trace,
             parent: self.identity.parent,
-            handler,
-            kind,
-            pool,
             status,
             begin: self.begin,
             end,
-            admitted: attempt.admitted,
-            waited: attempt.waited,
-            times: attempt.times,
-            worker: attempt.worker,
-            steps: attempt
-                .context
-                .map(|c| c.take_recorded())
-                .unwrap_or_default(),
-            error: attempt.result.err().map(|problem| problem.code.as_str()),
+            stay: Stay {
+                handler,
+                kind,
+                pool,
+                admitted: attempt.admitted,
+                waited: attempt.waited,
+                times: attempt.times,
+                worker: attempt.worker,
+                steps: attempt
+                    .context
+                    .map(|c| c.take_recorded())
+                    .unwrap_or_default(),
+                error: attempt.result.err().map(|problem| problem.code.as_str()),
+            },
         }
     }
 }

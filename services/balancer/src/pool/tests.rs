@@ -47,6 +47,7 @@ fn admit(pool: &Arc<Pool>) -> Admitted {
         bytes: 1,
         deadline: Deadline::from_now(now, Duration::from_secs(60)),
         session: None,
+        is_idempotent: true,
     };
     pool.admit(&ask, now)
 }
@@ -87,7 +88,7 @@ async fn a_slot_of_a_replaced_seat_is_given_back_and_not_handed_out_again() {
     let held = slot(&pool);
     let waiting = queued(&pool);
     let again = Seat::new(
-        held.place.seat.worker.clone(),
+        WorkerId::new(pool.name(), 1),
         1,
         Vec::new(),
         Lane::new("act", 1),

@@ -32,6 +32,8 @@ pub(crate) struct Stage {
     pub(crate) starts: AtomicU32,
     /// Starts that fail before one succeeds.
     pub(crate) failing_starts: AtomicU32,
+    /// Whether requests may run twice.
+    pub(crate) is_idempotent: bool,
 }
 
 /// A handler on a stage.
@@ -50,8 +52,9 @@ impl Actor {
             output_schema: schema(),
             limits: json!({}),
             example: json!({"act": "echo"}),
-            idempotent: false,
+            idempotent: stage.is_idempotent,
             slots_default: 1,
+            affinity: None,
         };
         Arc::new(Self {
             spec,

@@ -16,7 +16,7 @@ use tidepool_balancer::{
 use tidepool_core::{EventDraft, Kind, NodeId, PoolName, PoolSpec, SetTarget};
 use tidepool_store::EmbeddedStore;
 use tidepool_telemetry::{Sampler, Spans};
-use tidepool_worker::{Node, NodeConfig, NodePorts, PoolHosting, RestartPolicy, Target};
+use tidepool_worker::{Naming, Node, NodeConfig, NodePorts, PoolHosting, RestartPolicy, Target};
 
 use crate::handlers::{Actor, Stage};
 
@@ -97,6 +97,7 @@ impl Harness {
         let told = Arc::clone(&events);
         let node = Node::new(NodeConfig {
             node: NodeId::new("local").expect("valid"),
+            naming: Naming::Alone,
             pools: vec![PoolHosting {
                 spec,
                 handlers: vec![handler],

@@ -11,3 +11,4 @@ mod invoke;
 mod overload;
 mod pages;
 mod quota;
+mod remote;

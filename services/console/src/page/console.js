@@ -9,7 +9,7 @@ const EXPLAINED_POOLS_MAX = 30;
 const EVENT_TYPES = [
   "scaling.decided", "scaling.suppressed",
   "worker.starting", "worker.ready", "worker.draining", "worker.stopped", "worker.crashed",
-  "node.joined", "node.left", "leader.changed", "alert.firing", "alert.resolved",
+  "node.joined", "node.left", "nodes.decided", "leader.changed", "alert.firing", "alert.resolved",
   "breaker.opened", "breaker.half_open", "breaker.closed",
   "batch.created", "batch.checkpointed", "batch.completed", "batch.failed", "batch.cancelled",
   "config.applied", "config.rejected",
@@ -66,12 +66,12 @@ function load(score) {
 
 function poolRow(pool, explanation) {
   const coming = pool.starting ? ` (+${pool.starting})` : "";
-  const why = [explanation?.sentence, explanation?.blocked_by && `Blocked by ${explanation.blocked_by}.`];
+  const why = [explanation?.sentence, explanation?.blocked_by && `blocked by ${explanation.blocked_by}`];
   return row([
     cell(element("strong", pool.pool)), cell(load(pool.score)),
     cell(`${pool.ready}${coming}`, "n"), cell(pool.target, "n"),
     cell(`${pool.min}–${pool.max}`, "n"), cell(`${pool.busy_slots}/${pool.slots}`, "n"),
-    cell(pool.queued, "n"), cell(why.filter(Boolean).join(" "), "why"),
+    cell(pool.queued, "n"), cell(why.filter(Boolean).join("; "), "why"),
     cell(orderButtons(pool)),
   ]);
 }
@@ -85,7 +85,7 @@ function orderButtons(pool) {
     node.addEventListener("click", act);
     both.append(node);
   };
-  if (isHeld) button("Resume", () => change(pool.pool, { paused: false, pin: null }));
+  if (isHeld) button("Resume", async () => trouble(await change(pool.pool, { paused: false, pin: null })));
   else button("Pause", () => askOrder("pause", pool));
   button("Pin", () => askOrder("pin", pool));
   button("Bounds", () => askOrder("bounds", pool));
@@ -103,11 +103,26 @@ function askOrder(kind, pool) {
   byId("order-min").value = pool.min;
   byId("order-max").value = pool.max;
   byId("order-pin-row").hidden = kind !== "pin";
+  byId("order-pin").required = kind === "pin";
   byId("order-bounds-row").hidden = kind !== "bounds";
   byId("order-for").required = kind !== "bounds";
+  byId("order-for").placeholder = kind === "bounds" ? "until changed" : "";
   byId("order-for").value = kind === "bounds" ? "" : "30m";
   byId("order-reason").value = "";
   byId("order-dialog").showModal();
+}
+
+/** Back to where the order began: the table was built anew meanwhile, so the button is another. */
+function leaveOrder() {
+  const { pool, kind } = byId("order").dataset;
+  const button = (name) => byId("pools").querySelector(`[aria-label="${CSS.escape(`${name} ${pool}`)}"]`);
+  (button(`${kind[0].toUpperCase()}${kind.slice(1)}`) ?? button("Resume"))?.focus();
+}
+
+/** A number of workers; none is what was configured, and not zero. */
+function workers(id) {
+  const text = byId(id).value;
+  return text === "" ? null : Number(text);
 }
 
 async function sendOrder(event) {
@@ -115,10 +130,10 @@ async function sendOrder(event) {
   const { pool, kind } = byId("order").dataset;
   const body = {};
   if (kind === "pause") body.paused = true;
-  if (kind === "pin") body.pin = Number(byId("order-pin").value);
+  if (kind === "pin") body.pin = workers("order-pin");
   if (kind === "bounds") {
-    body.min = Number(byId("order-min").value);
-    body.max = Number(byId("order-max").value);
+    body.min = workers("order-min");
+    body.max = workers("order-max");
   }
   const life = byId("order-for").value.trim();
   const reason = byId("order-reason").value.trim();
@@ -136,9 +151,7 @@ async function change(pool, body) {
   }).catch(() => null);
   if (response?.ok) return null;
   const problem = response ? await response.json().catch(() => ({})) : {};
-  const told = problem.detail || "the order was not taken";
-  trouble(told);
-  return told;
+  return problem.detail || "the order was not taken";
 }
 
 const STATE_CLASS = { ready: "good", ok: "good", starting: "warn", draining: "warn", degraded: "warn",
@@ -177,9 +190,10 @@ function fill(id, rows) {
   if (focused) byId(id).querySelector(`[aria-label="${CSS.escape(focused)}"]`)?.focus();
 }
 
+/** Tells what is wrong; nothing is, with an empty text or none. */
 function trouble(text) {
   byId("trouble").hidden = !text;
-  byId("trouble").textContent = text;
+  byId("trouble").textContent = text ?? "";
 }
 
 function showStatus(status) {
@@ -239,6 +253,7 @@ function follow(since) {
 async function start() {
   byId("order").addEventListener("submit", sendOrder);
   byId("order-cancel").addEventListener("click", () => byId("order-dialog").close());
+  byId("order-dialog").addEventListener("close", leaveOrder);
   refresh();
   let last;
   try {

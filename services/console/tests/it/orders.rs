@@ -29,6 +29,7 @@ async fn what_cannot_be_is_refused_by_its_member() {
     let server = TestServer::start().await;
     for (body, status, code, member) in [
         ("{", 400, "bad_body", None),
+        ("[]", 400, "bad_body", None),
         (r#"{"pausd":true}"#, 422, "invalid", Some("pausd")),
         (r#"{"paused":true,"for":"8d"}"#, 422, "invalid", Some("for")),
         (r#"{"pin":99,"for":"1m"}"#, 422, "invalid", Some("pin")),

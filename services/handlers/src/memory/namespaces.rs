@@ -287,7 +287,7 @@ impl Namespaces {
                 restarts += 1;
                 if restarts > READ_RESTARTS_MAX {
                     return Err(Failure::Dependency {
-                        dependency: "store",
+                        dependency: "store".into(),
                         cause: "the log is trimmed faster than it can be read".into(),
                     });
                 }
@@ -388,7 +388,7 @@ fn read_record(namespace: &str, position: Position, record: &[u8]) -> Option<Ope
 
 fn store_failure(error: StoreError) -> Failure {
     Failure::Dependency {
-        dependency: "store",
+        dependency: "store".into(),
         cause: error.full(),
     }
 }

@@ -1,8 +1,10 @@
 //! A client of the contract, with messages of its own: numbered here once more, from what KEDA
-//! publishes, so that a wrong number on either side is seen.
+//! publishes, so that a wrong number on either side is seen. The tests of the whole program ask with
+//! it, too.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use prost::Message;
 use tonic::client::Grpc;
@@ -10,6 +12,9 @@ use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status, Streaming};
 use tonic_prost::ProstCodec;
+
+/// Longest wait for a connection and for an answer.
+const ANSWER_MAX: Duration = Duration::from_secs(30);
 
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Object {
@@ -73,7 +78,10 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) async fn connect(addr: SocketAddr) -> Self {
-        let endpoint = Endpoint::from_shared(format!("http://{addr}")).expect("an address");
+        let endpoint = Endpoint::from_shared(format!("http://{addr}"))
+            .expect("an address")
+            .connect_timeout(ANSWER_MAX)
+            .timeout(ANSWER_MAX);
         Self {
             channel: endpoint.connect().await.expect("a connection"),
             authorization: None,
@@ -131,9 +139,14 @@ impl Client {
     }
 
     pub(crate) async fn values(&self, pool: &str) -> Result<Vec<Metric>, Status> {
+        self.values_of(object(&[("pool", pool)])).await
+    }
+
+    /// The same for a trigger that says more than its pool.
+    pub(crate) async fn values_of(&self, object: Object) -> Result<Vec<Metric>, Status> {
         let question = Question {
-            object: Some(object(&[("pool", pool)])),
-            name: format!("tidepool-{pool}"),
+            name: format!("tidepool-{}", object.metadata["pool"]),
+            object: Some(object),
         };
         let values: Metrics = self.call("GetMetrics", question).await?;
         Ok(values.metrics)

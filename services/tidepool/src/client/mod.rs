@@ -13,6 +13,7 @@ use std::io::Write;
 
 use anyhow::Context;
 use jiff::tz::TimeZone;
+use reqwest::StatusCode;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -39,8 +40,15 @@ pub(crate) enum Call {
     Order(Order),
     /// What was learned of a pool.
     Pattern(PatternArgs),
-    /// Drain this worker.
-    Drain(String),
+    /// The nodes.
+    Nodes,
+    /// Drain this worker or node, or undo that of a node.
+    Drain {
+        /// Its name.
+        id: String,
+        /// Whether to let the node work again.
+        undo: bool,
+    },
     /// Whether the process is ready.
     Health,
 }
@@ -95,7 +103,12 @@ async fn perform<W: Write>(
         }
         Call::Order(order) => orders::give(operator, order, &zone, printer).await,
         Call::Pattern(args) => pattern::run(operator, args, printer).await,
-        Call::Drain(id) => drain(operator, id, printer).await,
+        Call::Nodes => {
+            let items = items(operator, "nodes").await?;
+            print_items(operator, &items, printer, views::nodes)
+        }
+        Call::Drain { id, undo: false } => drain(operator, id, printer).await,
+        Call::Drain { id, undo: true } => undrain(operator, id, printer).await,
         Call::Health => health(operator, printer).await,
     }
 }
@@ -156,11 +169,42 @@ async fn drain<W: Write>(
     id: &str,
     printer: &mut Printer<W>,
 ) -> anyhow::Result<()> {
-    let answer = operator.post(&["v1", "workers", id, "drain"]).await?;
+    let answer = match operator.post(&["v1", "workers", id, "drain"]).await {
+        Err(CallError::Problem { status, .. }) if status == StatusCode::NOT_FOUND => {
+            let answer = operator.post(&["v1", "nodes", id, "drain"]).await;
+            answer.map_err(|error| neither(error, id))?
+        }
+        answer => answer?,
+    };
     if printer.form != Output::Text {
         return Ok(printer.json(&answer)?);
     }
     let promise = "is draining: it finishes what it has and gets nothing new";
+    Ok(printer.line(&format!("{} {promise}", crate::terminal::harmless(id)))?)
+}
+
+/// Told when an id names neither a worker nor a node.
+fn neither(error: CallError, id: &str) -> CallError {
+    match error {
+        CallError::Problem { status, .. } if status == StatusCode::NOT_FOUND => {
+            let id = crate::terminal::harmless(id);
+            let detail = format!("there is no worker '{id}', and no node of that name");
+            CallError::Problem { status, detail }
+        }
+        error => error,
+    }
+}
+
+async fn undrain<W: Write>(
+    operator: &Operator,
+    id: &str,
+    printer: &mut Printer<W>,
+) -> anyhow::Result<()> {
+    let answer = operator.delete(&["v1", "nodes", id, "drain"]).await?;
+    if printer.form != Output::Text {
+        return Ok(printer.json(&answer)?);
+    }
+    let promise = "takes workers again";
     Ok(printer.line(&format!("{} {promise}", crate::terminal::harmless(id)))?)
 }
 

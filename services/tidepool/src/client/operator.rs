@@ -126,6 +126,15 @@ impl Operator {
         self.document(request.timeout(ANSWER_TIMEOUT)).await
     }
 
+    /// Takes an order back.
+    ///
+    /// # Errors
+    /// When there is no answer, or it is refused.
+    pub(crate) async fn delete(&self, path: &[&str]) -> Result<Value, CallError> {
+        let request = self.request(Method::DELETE, path);
+        self.document(request.timeout(ANSWER_TIMEOUT)).await
+    }
+
     /// Changes something; the answer is what it became.
     ///
     /// # Errors

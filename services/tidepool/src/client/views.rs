@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use tidepool_core::status::{Explanation, PoolStatus, WorkerStatus};
+use tidepool_core::status::{Explanation, NodeStatus, PoolStatus, WorkerStatus};
 
 use crate::terminal::{Printer, harmless, number, text};
 
@@ -114,6 +114,46 @@ fn worker_row(worker: &WorkerStatus, zone: &TimeZone) -> [String; 11] {
         decimal(worker.cpu_cores),
         decimal(worker.startup_s),
         local(&worker.started_at, zone, "%Y-%m-%d %H:%M:%S"),
+    ]
+}
+
+/// Prints a row for every node.
+pub(crate) fn nodes<W: Write>(nodes: &[NodeStatus], printer: &mut Printer<W>) -> io::Result<()> {
+    let rows: Vec<_> = nodes.iter().map(node_row).collect();
+    let columns = [
+        text("NODE"),
+        text("STATE"),
+        number("WORKERS"),
+        number("MAX"),
+        number("CPU"),
+        number("CORES"),
+        number("MEMORY_MB"),
+        number("AGE_S"),
+        text("LINKS"),
+        text("OPERATORS"),
+        text("VERSION"),
+        text("POOLS"),
+    ];
+    printer.table(columns, &rows)
+}
+
+fn node_row(node: &NodeStatus) -> [String; 12] {
+    let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
+    let pools = node.pools.iter().map(|(pool, n)| format!("{pool}={n}"));
+    let address = |addr: &Option<String>| or_dash(addr.as_deref().map(harmless));
+    [
+        node.node.to_string(),
+        harmless(&node.state),
+        node.workers.to_string(),
+        or_dash(node.workers_max.map(|n| n.to_string())),
+        decimal(node.process_cpu_cores),
+        or_dash(node.cores.map(|n| n.to_string())),
+        or_dash(node.memory_bytes.map(|bytes| (bytes >> 20).to_string())),
+        decimal(node.age_s),
+        address(&node.link_addr),
+        address(&node.operator_addr),
+        harmless(&node.version),
+        pools.collect::<Vec<_>>().join(" "),
     ]
 }
 

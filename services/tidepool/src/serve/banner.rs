@@ -8,8 +8,12 @@ use crate::version::VERSION;
 
 /// What the banner tells.
 pub(super) struct Facts {
-    pub(super) api: String,
+    /// What this process is, unless it is everything.
+    pub(super) role: Option<&'static str>,
+    pub(super) api: Option<String>,
     pub(super) operator: String,
+    /// Where balancers call.
+    pub(super) node: Option<String>,
     pub(super) keda: Option<String>,
     pub(super) data: String,
     pub(super) pools: Vec<String>,
@@ -22,14 +26,22 @@ pub(super) fn print(facts: &Facts, output: Output) -> anyhow::Result<()> {
     let mut printer = terminal::stdout(output);
     if output != Output::Text {
         let document = json!({
-            "version": VERSION, "api": facts.api, "operator": facts.operator, "keda": facts.keda,
+            "version": VERSION, "role": facts.role.unwrap_or("all"), "api": facts.api,
+            "operator": facts.operator, "node": facts.node, "keda": facts.keda,
             "data": facts.data, "pools": facts.pools, "otlp": facts.otlp,
         });
         return Ok(printer.json(&document)?);
     }
-    let api = &facts.api;
-    printer.line(&printer.bold(&format!("Tidepool {VERSION} is up")))?;
-    printer.line(&format!("  API       {api}   try it at {api}/docs"))?;
+    let what = facts
+        .role
+        .map_or_else(String::new, |role| format!(" {role}"));
+    printer.line(&printer.bold(&format!("Tidepool {VERSION}{what} is up")))?;
+    if let Some(api) = &facts.api {
+        printer.line(&format!("  API       {api}   try it at {api}/docs"))?;
+    }
+    if let Some(node) = &facts.node {
+        printer.line(&format!("  Links     {node}   balancers call here"))?;
+    }
     printer.line(&format!(
         "  Console   {0}   metrics at {0}/metrics",
         facts.operator
@@ -63,7 +75,9 @@ mod tests {
     #[test]
     fn says_what_is_off_and_nothing_else() {
         let facts = |otlp: Option<&str>, has_tokens| Facts {
-            api: String::new(),
+            role: None,
+            api: None,
+            node: None,
             operator: String::new(),
             keda: None,
             data: String::new(),

@@ -1,10 +1,11 @@
 //! The store that durable things go to, embedded or Redis.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
 use tidepool_core::status::ComponentHealth;
-use tidepool_store::{EmbeddedStore, Kv, Log, RedisStore};
+use tidepool_store::{EmbeddedStore, Kv, Lease, Log, RedisStore, Roster};
 
 use crate::settings::Store;
 
@@ -13,6 +14,8 @@ use crate::settings::Store;
 pub(super) struct Stores {
     pub(super) log: Arc<dyn Log>,
     pub(super) kv: Arc<dyn Kv>,
+    pub(super) lease: Arc<dyn Lease>,
+    pub(super) roster: Arc<dyn Roster>,
     backend: Backend,
 }
 
@@ -23,26 +26,49 @@ enum Backend {
 }
 
 impl Stores {
+    /// For the only process of an installation: a store that is away is told at once.
     pub(super) async fn open(configured: &Store) -> anyhow::Result<Self> {
         match configured {
-            Store::Embedded { path } => {
-                let store =
-                    Arc::new(EmbeddedStore::open(path).context("the store cannot be opened")?);
-                Ok(Self {
-                    log: store.clone(),
-                    kv: store.clone(),
-                    backend: Backend::Embedded(store),
-                })
-            }
+            Store::Embedded { path } => Self::embedded(path),
             Store::Redis { url } => {
                 let store = RedisStore::connect(url.expose()).await;
-                let store = Arc::new(store.context("Redis cannot be used as the store")?);
-                Ok(Self {
-                    log: store.clone(),
-                    kv: store.clone(),
-                    backend: Backend::Redis(store),
-                })
+                let store = store.context("Redis cannot be used as the store")?;
+                Ok(Self::redis(Arc::new(store)))
             }
+        }
+    }
+
+    /// For one of several processes: a server that is away is waited for while it serves.
+    pub(super) fn join(configured: &Store) -> anyhow::Result<Self> {
+        match configured {
+            Store::Embedded { path } => Self::embedded(path),
+            Store::Redis { url } => {
+                let store = RedisStore::open(url.expose());
+                let store = store.context("Redis cannot be used as the store")?;
+                Ok(Self::redis(Arc::new(store)))
+            }
+        }
+    }
+
+    fn embedded(path: &Path) -> anyhow::Result<Self> {
+        let store = EmbeddedStore::open(path).context("the store cannot be opened")?;
+        let store = Arc::new(store);
+        Ok(Self {
+            log: store.clone(),
+            kv: store.clone(),
+            lease: store.clone(),
+            roster: store.clone(),
+            backend: Backend::Embedded(store),
+        })
+    }
+
+    fn redis(store: Arc<RedisStore>) -> Self {
+        Self {
+            log: store.clone(),
+            kv: store.clone(),
+            lease: store.clone(),
+            roster: store.clone(),
+            backend: Backend::Redis(store),
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use actix::{Actor, Addr};
 use anyhow::Context;
 use tidepool_balancer::{Pool, ReportPorts};
-use tidepool_core::NodeReport;
+use tidepool_core::{NodeReport, SetTarget};
 use tidepool_feed::Feed;
 use tidepool_policy::{Policy, Rule};
 use tidepool_store::Kv;
@@ -29,6 +29,7 @@ pub(super) fn plans(configured: &[settings::Pool], pools: &[Arc<Pool>]) -> Vec<P
         };
         policy.bounds.cooldown_s = configured.cooldown.as_secs_f64();
         policy.bounds.slo_ms = u64::try_from(configured.slo.as_millis()).unwrap_or(u64::MAX);
+        policy.bounds.spend_worker_h = configured.spend_worker_h.map(f64::from);
         let shadow = |rule: &Rule| Policy {
             rule: rule.clone(),
             ..policy.clone()
@@ -43,16 +44,56 @@ pub(super) fn plans(configured: &[settings::Pool], pools: &[Arc<Pool>]) -> Vec<P
 }
 
 /// What the supervisor reaches out to.
-pub(super) fn ports(node: &Addr<Node>, feed: &Feed, spans: &Spans, estate: &Estate) -> Ports {
-    let (node, feed, spans) = (node.clone(), feed.clone(), spans.clone());
+pub(super) fn ports(
+    set_target: impl Fn(SetTarget) -> bool + Send + 'static,
+    feed: &Feed,
+    spans: &Spans,
+    estate: &Estate,
+) -> Ports {
+    let (feed, spans) = (feed.clone(), spans.clone());
     let (keeper, log) = (estate.keeper.clone(), estate.log.clone());
     Ports {
         log: log.map(|log| Box::new(move |record| log.take(record)) as _),
         keep: Box::new(move |save| keeper.keep(save)),
-        set_target: Box::new(move |target| node.try_send(Target(target)).is_ok()),
+        set_target: Box::new(set_target),
         publish: Box::new(move |event| feed.publish(event)),
         span: Box::new(move |span| spans.record(record(span))),
         now: Box::new(steady_wall_clock()),
+    }
+}
+
+/// Hands targets to the node of this process.
+pub(super) fn to_node(node: &Addr<Node>) -> impl Fn(SetTarget) -> bool + Send + 'static {
+    let node = node.clone();
+    move |target| node.try_send(Target(target)).is_ok()
+}
+
+/// The same ports, through which nothing goes unless `may_act` says so at that moment.
+pub(super) fn guarded(ports: Ports, may_act: &Arc<dyn Fn() -> bool + Send + Sync>) -> Ports {
+    let Ports {
+        set_target,
+        publish,
+        span,
+        keep,
+        log,
+        now,
+    } = ports;
+    let [a, b, c, d, e] = std::array::from_fn(|_| Arc::clone(may_act));
+    Ports {
+        set_target: Box::new(move |target| a() && set_target(target)),
+        publish: Box::new(move |event| {
+            if b() {
+                publish(event);
+            }
+        }),
+        span: Box::new(move |decided| {
+            if c() {
+                span(decided);
+            }
+        }),
+        keep: Box::new(move |save| d() && keep(save)),
+        log: log.map(|log| Box::new(move |record| e() && log(record)) as _),
+        now,
     }
 }
 

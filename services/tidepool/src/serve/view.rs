@@ -1,6 +1,7 @@
 //! The running fleet as the operator API sees it: a join of what the supervisor, the node and the
 //! back ends know.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -8,17 +9,20 @@ use actix::Addr;
 use parking_lot::RwLock;
 use tidepool_core::order::{ChangeFuture, ImportFuture, PoolChange};
 use tidepool_core::series::{SeriesAnswer, SeriesError, SeriesQuery};
-use tidepool_core::status::WorkerStatus;
-use tidepool_core::status::{ComponentHealth, DrainError, Explanation, FleetView, PoolStatus};
-use tidepool_core::{PoolName, Timestamp, WorkerId, WorkerReport};
+use tidepool_core::status::{
+    ComponentHealth, DrainError, Explanation, FleetView, NodeStatus, PoolStatus, WorkerStatus,
+};
+use tidepool_core::{NodeId, PoolName, Timestamp, WorkerId, WorkerReport};
 use tidepool_supervisor::SupervisorView;
 use tidepool_telemetry::Spans;
 use tidepool_worker::{DrainWorker, Node};
 
 use super::stores::Stores;
+use crate::version::VERSION;
 
 /// Everything that is asked on behalf of operators.
 pub(super) struct View {
+    pub(super) name: NodeId,
     pub(super) supervisor: SupervisorView,
     pub(super) node: Addr<Node>,
     pub(super) workers: Arc<RwLock<Vec<WorkerReport>>>,
@@ -79,33 +83,57 @@ impl FleetView for View {
         self.supervisor.series(query, now())
     }
 
+    fn nodes(&self) -> Vec<NodeStatus> {
+        let workers = self.workers.read();
+        let mut pools = BTreeMap::new();
+        for worker in workers.iter() {
+            *pools.entry(worker.pool.clone()).or_default() += 1;
+        }
+        vec![NodeStatus {
+            node: self.name.clone(),
+            state: "ready".to_owned(),
+            is_drain_ordered: false,
+            version: VERSION.to_owned(),
+            link_addr: None,
+            operator_addr: None,
+            workers: pools.values().sum(),
+            workers_max: None,
+            pools,
+            process_cpu_cores: None,
+            machine_cpu_cores: None,
+            cores: None,
+            memory_bytes: None,
+            memory_limit_bytes: None,
+            age_s: None,
+        }]
+    }
+
     fn health(&self) -> Vec<ComponentHealth> {
         // The console adds the feed, which it serves itself.
-        vec![self.stores.health(), self.otlp()]
+        vec![self.stores.health(), otlp(&self.spans)]
     }
 }
 
-impl View {
-    fn otlp(&self) -> ComponentHealth {
-        let export = self.spans.health();
-        let (state, detail) = if !self.spans.is_on() {
-            ("off", "no telemetry.otlp_endpoint is set".to_owned())
-        } else if let Some(error) = export.last_error {
-            (
-                "degraded",
-                format!("{} spans lost; last error: {error}", export.failed),
-            )
-        } else {
-            (
-                "ok",
-                format!("{} spans exported, {} lost", export.exported, export.failed),
-            )
-        };
-        ComponentHealth {
-            component: "otlp".to_owned(),
-            state: state.to_owned(),
-            detail,
-        }
+/// How the export of spans does.
+pub(super) fn otlp(spans: &Spans) -> ComponentHealth {
+    let export = spans.health();
+    let (state, detail) = if !spans.is_on() {
+        ("off", "no telemetry.otlp_endpoint is set".to_owned())
+    } else if let Some(error) = export.last_error {
+        (
+            "degraded",
+            format!("{} spans lost; last error: {error}", export.failed),
+        )
+    } else {
+        (
+            "ok",
+            format!("{} spans exported, {} lost", export.exported, export.failed),
+        )
+    };
+    ComponentHealth {
+        component: "otlp".to_owned(),
+        state: state.to_owned(),
+        detail,
     }
 }
 
@@ -113,7 +141,8 @@ fn now() -> Timestamp {
     Timestamp::from(SystemTime::now())
 }
 
-fn status(report: &WorkerReport) -> WorkerStatus {
+/// A worker as operators see it.
+pub(super) fn status(report: &WorkerReport) -> WorkerStatus {
     WorkerStatus {
         id: report.id.clone(),
         pool: report.pool.clone(),

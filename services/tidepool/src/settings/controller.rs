@@ -40,6 +40,19 @@ pub(super) fn controller(
     })
 }
 
+/// A cap on worker-hours that the fewest workers alone would break.
+pub(super) fn spend(pass: &mut Validation<'_>, pool: &str, raw: &RawPool) {
+    let Some(spend) = raw.spend_worker_h.filter(|spend| *spend < raw.min) else {
+        return;
+    };
+    let key = format!("pools.{pool}.spend_worker_h");
+    let problem = format!(
+        "must be at least min, which is {}: that many workers cost as many worker-hours each hour",
+        raw.min
+    );
+    pass.fault(&key, Some(&spend.to_string()), problem);
+}
+
 /// The policies in shadow of one pool.
 pub(super) fn shadows(pass: &mut Validation<'_>, pool: &str, raw: &RawPool) -> Vec<Rule> {
     let key = format!("pools.{pool}.shadow");

@@ -7,10 +7,12 @@
 //! Nothing else in the program reads the file or the environment. Whatever is wrong is reported
 //! together, with the key, where it was set and what is allowed there.
 
+mod cluster;
 mod controller;
 mod fault;
 mod layers;
 mod pools;
+mod provisioner;
 mod raw;
 mod secret;
 mod show;
@@ -24,7 +26,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tidepool_balancer::Quota;
-use tidepool_core::{Kind, PoolName};
+use tidepool_core::{Kind, NodeId, PoolName};
 use tidepool_policy::Rule;
 use tidepool_supervisor::decision_log::DecisionLogConfig;
 
@@ -42,12 +44,10 @@ use raw::RawSettings;
 pub(crate) struct Settings {
     /// The two HTTP listeners.
     pub(crate) http: Http,
-    /// Where nodes call.
-    #[expect(
-        dead_code,
-        reason = "a fixed key, checked although one process needs no such listener"
-    )]
-    pub(crate) node_addr: SocketAddr,
+    /// What balancers and nodes of one cluster share.
+    pub(crate) cluster: Cluster,
+    /// This process as a node.
+    pub(crate) node: Node,
     /// Where KEDA calls, if it may; port 0 takes a free one.
     pub(crate) keda_addr: Option<SocketAddr>,
     /// Where durable things are kept.
@@ -56,6 +56,8 @@ pub(crate) struct Settings {
     pub(crate) telemetry: Telemetry,
     /// What the controller learns and keeps.
     pub(crate) controller: Controller,
+    /// Who starts and stops nodes.
+    pub(crate) provisioner: Provisioner,
     /// The pools, by name; no kind is in two of them.
     pub(crate) pools: Vec<Pool>,
 }
@@ -87,6 +89,43 @@ pub(crate) struct Http {
     pub(crate) api_token: Option<Secret>,
     /// What operators have to send, if anything.
     pub(crate) operator_token: Option<Secret>,
+}
+
+/// What balancers and nodes of one cluster share.
+#[derive(Clone, Debug)]
+pub(crate) struct Cluster {
+    /// By which they know each other.
+    pub(crate) secret: Option<tidepool_link::Secret>,
+    /// Mutual TLS of links.
+    pub(crate) tls: Option<tidepool_link::Tls>,
+    /// Where a balancer learns of nodes.
+    pub(crate) nodes: NodeSource,
+}
+
+/// Where a balancer learns of nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum NodeSource {
+    /// From the store, where nodes announce themselves.
+    Roster,
+    /// These, `host:port`.
+    Listed(Vec<String>),
+    /// The addresses of a name, `host:port`.
+    Dns(String),
+}
+
+/// This process as a node.
+#[derive(Clone, Debug)]
+pub(crate) struct Node {
+    /// Where balancers call; port 0 takes a free one.
+    pub(crate) addr: SocketAddr,
+    /// The same as others reach it.
+    pub(crate) advertise_addr: Option<String>,
+    /// Its name in the cluster.
+    pub(crate) name: NodeId,
+    /// Most workers of all pools together.
+    pub(crate) workers_max: u32,
+    /// Threads that serve links, at least one.
+    pub(crate) threads: usize,
 }
 
 /// Where durable things are kept.
@@ -132,6 +171,48 @@ pub(crate) struct Controller {
     pub(crate) decision_log: DecisionLogConfig,
 }
 
+/// Who starts and stops nodes, and how many there may be.
+#[derive(Clone, Debug)]
+pub(crate) struct Provisioner {
+    /// Who does it.
+    pub(crate) by: Provisions,
+    /// Fewest nodes that it holds.
+    pub(crate) nodes_min: u32,
+    /// Most nodes that it holds, at least `nodes_min`.
+    pub(crate) nodes_max: u32,
+    /// Only say what would be done.
+    pub(crate) dry_run: bool,
+    /// A node that has not been needed for so long is given up.
+    pub(crate) idle: Duration,
+    /// The file that configures this process, for nodes that it starts.
+    pub(crate) config_file: Option<PathBuf>,
+}
+
+/// Who starts and stops nodes.
+#[derive(Clone, Debug)]
+pub(crate) enum Provisions {
+    /// Somebody else.
+    Nobody,
+    /// The controller, as processes of its machine.
+    Processes,
+    /// Kubernetes.
+    Workload {
+        /// Namespace of the workload.
+        namespace: String,
+        /// What is scaled.
+        workload: tidepool_provisioner::Workload,
+        /// Selects its pods, if they may be read.
+        pod_selector: Option<String>,
+    },
+    /// The Docker engine of the controller's machine.
+    Containers {
+        /// Image of a node.
+        image: String,
+        /// Network that nodes join.
+        network: Option<String>,
+    },
+}
+
 /// The workers of one or more kinds.
 #[derive(Clone, Debug)]
 pub(crate) struct Pool {
@@ -153,6 +234,8 @@ pub(crate) struct Pool {
     pub(crate) shadows: Vec<Rule>,
     /// Least time between a change and a retirement.
     pub(crate) cooldown: Duration,
+    /// Worker-hours that it may cost in an hour, if that is capped.
+    pub(crate) spend_worker_h: Option<u32>,
     /// Most requests that may wait.
     pub(crate) queue_len_max: usize,
     /// Most bytes of bodies that may wait.

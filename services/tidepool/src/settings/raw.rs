@@ -18,7 +18,9 @@ use super::secret::{RedisUrl, Secret};
 pub(crate) struct RawSettings {
     /// The two HTTP listeners: clients and operators.
     pub(crate) http: RawHttp,
-    /// The listener for nodes.
+    /// What balancers and nodes of one cluster share.
+    pub(crate) cluster: RawCluster,
+    /// This process as a node: where balancers call it, and how much it may run.
     pub(crate) node: RawNode,
     /// The listener for KEDA.
     pub(crate) keda: RawKeda,
@@ -28,6 +30,8 @@ pub(crate) struct RawSettings {
     pub(crate) telemetry: RawTelemetry,
     /// What the controller learns and keeps.
     pub(crate) controller: RawController,
+    /// Who starts and stops nodes.
+    pub(crate) provisioner: RawProvisioner,
     /// Pools by name. A built-in kind that no pool lists has a pool of its own name.
     pub(crate) pools: BTreeMap<String, RawPool>,
 }
@@ -104,18 +108,63 @@ impl Default for RawHttp {
     }
 }
 
-/// The listener for nodes.
+/// What balancers and nodes of one cluster share. A single process needs none of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RawCluster {
+    /// Secret by which balancers and nodes know each other, at least 16 bytes; needed unless all of
+    /// them are on this machine. Prefer `secret_file`.
+    pub(crate) secret: Option<Secret>,
+    /// File that holds the secret; read at start.
+    #[schemars(length(min = 1))]
+    pub(crate) secret_file: Option<String>,
+    /// Nodes that a balancer calls, `HOST:PORT` each, instead of those that the store knows.
+    pub(crate) nodes: Vec<String>,
+    /// A name whose addresses are those of the nodes, `HOST:PORT`, such as that of a headless
+    /// service; instead of those that the store knows.
+    #[schemars(length(min = 1))]
+    pub(crate) nodes_dns: Option<String>,
+    /// Certificate of this process (PEM) for links under mutual TLS.
+    #[schemars(length(min = 1))]
+    pub(crate) tls_cert_file: Option<String>,
+    /// Key of the certificate (PEM).
+    #[schemars(length(min = 1))]
+    pub(crate) tls_key_file: Option<String>,
+    /// Authority that has signed the certificates of all processes of the cluster (PEM).
+    #[schemars(length(min = 1))]
+    pub(crate) tls_ca_file: Option<String>,
+}
+
+/// This process as a node: where balancers call it, and how much it may run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RawNode {
-    /// Address that nodes call, `IP:PORT`.
+    /// Address that balancers call, `IP:PORT`. Port 0 takes a free one. Anything but loopback
+    /// needs `cluster.secret`.
     pub(crate) addr: String,
+    /// The same as others reach it, `HOST:PORT`; unset is `node.addr`.
+    #[schemars(length(min = 1))]
+    pub(crate) advertise_addr: Option<String>,
+    /// Name of this process in its cluster, also if it is no node; unset is the name of the machine
+    /// and the number of the process.
+    #[schemars(length(min = 1))]
+    pub(crate) name: Option<String>,
+    /// Most workers that this node runs, of all pools together; 0 is 16 for each core.
+    #[schemars(range(max = 100_000))]
+    pub(crate) workers_max: u32,
+    /// Threads that serve links; 0 takes half of the cores, at least one.
+    #[schemars(range(max = 1024))]
+    pub(crate) threads: u32,
 }
 
 impl Default for RawNode {
     fn default() -> Self {
         Self {
             addr: "127.0.0.1:8702".to_owned(),
+            advertise_addr: None,
+            name: None,
+            workers_max: 0,
+            threads: 0,
         }
     }
 }
@@ -252,6 +301,71 @@ impl Default for RawController {
     }
 }
 
+/// Who starts and stops nodes, and how many there may be.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RawProvisioner {
+    /// Who does it.
+    pub(crate) kind: ProvisionerKind,
+    /// Fewest nodes that it holds.
+    #[schemars(range(max = 10_000))]
+    pub(crate) nodes_min: u32,
+    /// Most nodes that it holds.
+    #[schemars(range(max = 10_000))]
+    pub(crate) nodes_max: u32,
+    /// Only say what would be done.
+    pub(crate) dry_run: bool,
+    /// A node that has not been needed for so long is given up, in seconds.
+    #[schemars(range(min = 1, max = 86_400))]
+    pub(crate) idle_s: u64,
+    /// Kubernetes: namespace of the workload; unset is `default`.
+    #[schemars(length(min = 1))]
+    pub(crate) namespace: Option<String>,
+    /// Kubernetes: what is scaled, `statefulset/NAME` or `deployment/NAME`.
+    #[schemars(length(min = 1))]
+    pub(crate) workload: Option<String>,
+    /// Kubernetes: selects its pods, such as `app=tidepool-node`; without it pods are not read.
+    #[schemars(length(min = 1))]
+    pub(crate) pod_selector: Option<String>,
+    /// Docker: image of a node, which has to be there.
+    #[schemars(length(min = 1))]
+    pub(crate) image: Option<String>,
+    /// Docker: network that nodes join.
+    #[schemars(length(min = 1))]
+    pub(crate) network: Option<String>,
+}
+
+impl Default for RawProvisioner {
+    fn default() -> Self {
+        Self {
+            kind: ProvisionerKind::None,
+            nodes_min: 0,
+            nodes_max: 8,
+            dry_run: false,
+            idle_s: 300,
+            namespace: None,
+            workload: None,
+            pod_selector: None,
+            image: None,
+            network: None,
+        }
+    }
+}
+
+/// Who starts and stops nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ProvisionerKind {
+    /// Somebody else; events tell how many nodes are missing.
+    None,
+    /// The controller, as processes of its machine.
+    Process,
+    /// Kubernetes; the controller says how many.
+    Kubernetes,
+    /// The Docker engine of the controller's machine.
+    Docker,
+}
+
 /// The workers of one or more kinds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -277,6 +391,10 @@ pub(crate) struct RawPool {
     /// Least time between a change and a retirement, in seconds.
     #[schemars(range(max = 86_400))]
     pub(crate) cooldown_s: u64,
+    /// Worker-hours that it may cost in an hour, up to an hour's worth of them saved for bursts; unset
+    /// is no cap. `min` and a pin are obeyed whatever they cost.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub(crate) spend_worker_h: Option<u32>,
     /// Most requests that may wait.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub(crate) queue_len: u32,
@@ -299,6 +417,7 @@ impl Default for RawPool {
             policy: PolicyKind::Tidepool,
             shadow: Vec::new(),
             cooldown_s: 15,
+            spend_worker_h: None,
             queue_len: 1_024,
             queue_bytes: 64 * 1024 * 1024,
             deadline_ms: 30_000,

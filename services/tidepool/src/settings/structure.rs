@@ -61,6 +61,7 @@ enum Allowed {
     Text(Option<Vec<String>>),
     Whole(RangeInclusive<i64>),
     Real(RangeInclusive<f64>),
+    Flag,
 }
 
 impl Allowed {
@@ -72,6 +73,7 @@ impl Allowed {
         match kind(schema) {
             "object" => Self::Table,
             "array" => Self::List,
+            "boolean" => Self::Flag,
             "integer" => {
                 let bound = |key: &str| schema[key].as_i64();
                 Self::Whole(
@@ -89,6 +91,7 @@ impl Allowed {
         match self {
             Self::Table => "a table".to_owned(),
             Self::List => "a list of texts".to_owned(),
+            Self::Flag => "true or false".to_owned(),
             Self::Text(None) => "a text".to_owned(),
             Self::Text(Some(names)) => format!("one of {}", names.join(", ")),
             Self::Whole(range) => {
@@ -115,6 +118,7 @@ impl Allowed {
                     .filter(|item| !item.is_empty());
                 Some(items.map(Value::from).collect())
             }
+            Self::Flag => text.parse().ok().map(Value::Bool),
             Self::Text(_) | Self::Table => None,
         };
         number.unwrap_or_else(|| Value::from(text))
@@ -124,6 +128,7 @@ impl Allowed {
         match (self, value) {
             (Self::Table, Value::Object(_))
             | (Self::List, Value::Array(_))
+            | (Self::Flag, Value::Bool(_))
             | (Self::Text(None), Value::String(_)) => true,
             (Self::Text(Some(names)), Value::String(name)) => names.contains(name),
             (Self::Whole(range), Value::Number(n)) => {

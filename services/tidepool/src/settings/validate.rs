@@ -10,7 +10,6 @@ use std::time::Duration;
 use tidepool_balancer::Quota;
 use tidepool_core::{Kind, PoolName};
 
-use super::controller;
 use super::fault::{Fault, abridge};
 use super::layers::{Layers, read_text};
 use super::pools::BUILT_IN_KINDS;
@@ -18,6 +17,7 @@ use super::raw::{RawHttp, RawPool, RawSettings, RawStore, RawTelemetry, StoreKin
 use super::secret::Secret;
 use super::structure::nearest;
 use super::{Http, Pool, Settings, Store, Telemetry};
+use super::{cluster, controller, provisioner};
 
 /// Largest token file, in bytes.
 const TOKEN_BYTES_MAX: u64 = 4096;
@@ -40,19 +40,23 @@ impl<'a> Validation<'a> {
     /// The settings, unless a part of them is unusable. `cores` is what the machine has.
     pub(crate) fn settings(&mut self, raw: &RawSettings, cores: usize) -> Option<Settings> {
         let http = self.http(&raw.http, cores);
-        let node_addr = self.addr("node.addr", &raw.node.addr);
+        let cluster = cluster::cluster(self, &raw.cluster);
+        let node = cluster::node(self, &raw.node, cluster.as_ref(), cores);
         let keda_addr = self.keda_addr(raw.keda.addr.as_deref(), http.as_ref());
         let store = self.store(&raw.store);
         let telemetry = self.telemetry(&raw.telemetry);
         let controller = controller::controller(self, &raw.controller, &raw.store.path);
+        let provisioner = provisioner::provisioner(self, &raw.provisioner, raw.store.kind);
         let pools = self.pools(&raw.pools);
         Some(Settings {
             http: http?,
-            node_addr: node_addr?,
+            cluster: cluster?,
+            node: node?,
             keda_addr,
             store: store?,
             telemetry: telemetry?,
             controller: controller?,
+            provisioner: provisioner?,
             pools,
         })
     }
@@ -66,9 +70,14 @@ impl<'a> Validation<'a> {
         });
     }
 
+    /// The file that is read, if any.
+    pub(super) fn file(&self) -> Option<&Path> {
+        self.layers.file.as_deref()
+    }
+
     /// Whether a key has a fault already, so that its default stands in and nothing more can be
     /// said of it.
-    fn is_faulty(&self, key: &str) -> bool {
+    pub(super) fn is_faulty(&self, key: &str) -> bool {
         self.faults.iter().any(|fault| fault.key == key)
     }
 
@@ -157,7 +166,7 @@ impl<'a> Validation<'a> {
         Some(addr)
     }
 
-    fn addr(&mut self, key: &str, text: &str) -> Option<SocketAddr> {
+    pub(super) fn addr(&mut self, key: &str, text: &str) -> Option<SocketAddr> {
         let (host, port) = text.rsplit_once(':').unwrap_or((text, ""));
         // Resolving names would make a start depend on a name server; this one is known.
         let addr = match host {
@@ -195,7 +204,12 @@ impl<'a> Validation<'a> {
         }
     }
 
-    fn token(&mut self, key: &str, token: Option<&Secret>, file: Option<&str>) -> Option<Secret> {
+    pub(super) fn token(
+        &mut self,
+        key: &str,
+        token: Option<&Secret>,
+        file: Option<&str>,
+    ) -> Option<Secret> {
         let file_key = format!("{key}_file");
         match (token, file) {
             (None, None) => None,
@@ -238,7 +252,7 @@ impl<'a> Validation<'a> {
                 path: PathBuf::from(&raw.path),
             }),
             (StoreKind::Redis, Some(url)) => {
-                let is_redis = ["redis://", "redis+unix://", "unix://"]
+                let is_redis = ["redis://", "rediss://", "redis+unix://", "unix://"]
                     .iter()
                     .any(|scheme| url.expose().starts_with(scheme))
                     && reqwest::Url::parse(url.expose()).is_ok();
@@ -334,6 +348,7 @@ impl<'a> Validation<'a> {
             );
             self.fault(&culprit.unwrap_or_else(|| key("min")), None, problem);
         }
+        controller::spend(self, name, raw);
         let shadows = controller::shadows(self, name, raw);
         Some(Pool {
             name: valid_name.ok()?,
@@ -345,6 +360,7 @@ impl<'a> Validation<'a> {
             policy: raw.policy,
             shadows,
             cooldown: Duration::from_secs(raw.cooldown_s),
+            spend_worker_h: raw.spend_worker_h,
             queue_len_max: usize_of(raw.queue_len.into()),
             queue_bytes_max: usize_of(raw.queue_bytes),
             deadline: Duration::from_millis(raw.deadline_ms),
@@ -393,11 +409,11 @@ impl<'a> Validation<'a> {
     }
 }
 
-fn usize_of(n: u64) -> usize {
+pub(super) fn usize_of(n: u64) -> usize {
     usize::try_from(n).unwrap_or(usize::MAX)
 }
 
-fn is_loopback(ip: IpAddr) -> bool {
+pub(super) fn is_loopback(ip: IpAddr) -> bool {
     ip.to_canonical().is_loopback()
 }
 

@@ -12,24 +12,30 @@ const LAYERS: [&[&str]; 9] = [
         "tidepool-profile",
         "tidepool-datalog",
     ],
-    &["tidepool-wire", "tidepool-telemetry", "tidepool-challenger"],
+    &[
+        "tidepool-wire",
+        "tidepool-telemetry",
+        "tidepool-challenger",
+        "tidepool-placement",
+    ],
     &["tidepool-handler"],
-    &["tidepool-store"],
-    &["tidepool-feed", "tidepool-keda"],
+    &["tidepool-store", "tidepool-link"],
+    &["tidepool-feed", "tidepool-keda", "tidepool-cluster"],
     &[
         "tidepool-worker",
         "tidepool-handlers",
         "tidepool-supervisor",
         "tidepool-sim",
         "tidepool-console",
+        "tidepool-provisioner",
     ],
     &["tidepool-balancer"],
-    &["tidepool-loadtests", "xtask"],
+    &["tidepool-loadtests", "tidepool-chaos", "xtask"],
     &["tidepool"],
 ];
 
 /// Crates whose third-party dependencies are listed one by one: they do no IO and read no clock.
-const PURE: [(&str, &[&str]); 4] = [
+const PURE: [(&str, &[&str]); 5] = [
     (
         "tidepool-core",
         &[
@@ -45,10 +51,11 @@ const PURE: [(&str, &[&str]); 4] = [
     ("tidepool-policy", &["serde", "thiserror"]),
     ("tidepool-profile", &["serde", "thiserror", "jiff"]),
     ("tidepool-datalog", &["thiserror"]),
+    ("tidepool-placement", &["serde"]),
 ];
 
 /// Third-party crates that only some of ours may name.
-const CONFINED: [(&str, &[&str]); 6] = [
+const CONFINED: [(&str, &[&str]); 8] = [
     ("redis", &["tidepool-store"]),
     ("rusqlite", &["tidepool-store"]),
     (
@@ -57,6 +64,8 @@ const CONFINED: [(&str, &[&str]); 6] = [
     ),
     ("config", &["tidepool"]),
     ("tonic", &["tidepool-keda"]),
+    ("kube", &["tidepool-provisioner"]),
+    ("bollard", &["tidepool-provisioner"]),
     ("opentelemetry", &["tidepool-telemetry"]),
 ];
 

@@ -149,13 +149,18 @@ fn problems_are_told_in_their_own_words() {
     let problem = r#"{"title":"Not Found","detail":"there is no worker 'echo/9'"}"#;
     let server = StandIn::answering(vec![
         json("404 Not Found", problem),
+        json("404 Not Found", r#"{"detail":"there is no node 'echo/9'"}"#),
         json("200 OK", "<html>"),
         json("503 Service Unavailable", r#"{"detail":"draining"}"#),
         json("200 OK", "ok"),
     ]);
     let output = call(&server, &["drain", "echo/9"]);
-    assert!(text(&output.stderr).contains("there is no worker 'echo/9' (HTTP 404"));
+    assert!(
+        text(&output.stderr)
+            .contains("there is no worker 'echo/9', and no node of that name (HTTP 404")
+    );
     assert!(server.heads()[0].starts_with("post /v1/workers/echo%2f9/drain"));
+    assert!(server.heads()[1].starts_with("post /v1/nodes/echo%2f9/drain"));
     let output = call(&server, &["explain"]);
     assert!(text(&output.stderr).contains("not as tidepool does"));
     let output = call(&server, &["health"]);

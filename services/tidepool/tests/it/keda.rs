@@ -1,20 +1,19 @@
 //! KEDA is told what is decided: as a document and over gRPC, by a client with messages of its own.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use prost::Message;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
-use tonic::client::Grpc;
-use tonic::codegen::http::uri::PathAndQuery;
-use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Request, Response, Status, Streaming};
-use tonic_prost::ProstCodec;
+use tonic::{Code, Status};
 
+use self::client::{Active, Client, Metric, Object, object};
 use crate::process::{Start, Tidepool, eventually};
+
+#[path = "../../../keda/tests/it/client.rs"]
+#[expect(dead_code, reason = "the tests of the listener itself ask for more")]
+mod client;
 
 const SOON: Duration = Duration::from_secs(30);
 /// A decision has to show within this time.
@@ -22,110 +21,21 @@ const SHOWN_WITHIN: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 const MAX: i64 = 3;
 
-#[derive(Clone, PartialEq, Message)]
-struct Object {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(string, tag = "2")]
-    namespace: String,
-    #[prost(map = "string, string", tag = "3")]
-    metadata: HashMap<String, String>,
+async fn connected(process: &Tidepool) -> Client {
+    let addr = process.keda.as_ref().expect("a listener for KEDA");
+    Client::connect(addr.parse().expect("an address")).await
 }
 
-#[derive(Clone, PartialEq, Message)]
-struct Question {
-    #[prost(message, optional, tag = "1")]
-    object: Option<Object>,
-    #[prost(string, tag = "2")]
-    name: String,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Metric {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(int64, tag = "2")]
-    whole: i64,
-    #[prost(double, tag = "3")]
-    real: f64,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Metrics {
-    #[prost(message, repeated, tag = "1")]
-    metrics: Vec<Metric>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Active {
-    #[prost(bool, tag = "1")]
-    result: bool,
-}
-
-fn object(metadata: &[(&str, &str)]) -> Object {
-    let metadata = metadata.iter();
-    Object {
-        name: "web".into(),
-        namespace: "shop".into(),
-        metadata: metadata
-            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-            .collect(),
-    }
-}
-
-fn path(method: &str) -> PathAndQuery {
-    PathAndQuery::try_from(format!("/externalscaler.ExternalScaler/{method}")).expect("a path")
-}
-
-/// The connection of a KEDA.
-struct Keda(Channel);
-
-impl Keda {
-    async fn of(process: &Tidepool) -> Self {
-        let addr = process.keda.as_ref().expect("a listener for KEDA");
-        let endpoint = Endpoint::from_shared(format!("http://{addr}")).expect("an address");
-        Self(endpoint.connect().await.expect("a connection"))
-    }
-
-    async fn grpc(&self) -> Grpc<Channel> {
-        let mut grpc = Grpc::new(self.0.clone());
-        grpc.ready().await.expect("a connection");
-        grpc
-    }
-
-    async fn call<A, B>(&self, method: &str, message: A) -> Result<B, Status>
-    where
-        A: Message + Default + 'static,
-        B: Message + Default + 'static,
-    {
-        let codec = ProstCodec::<A, B>::default();
-        let mut grpc = self.grpc().await;
-        let answer = grpc.unary(Request::new(message), path(method), codec);
-        answer.await.map(Response::into_inner)
-    }
-
-    async fn states(&self, object: Object) -> Result<Streaming<Active>, Status> {
-        let codec = ProstCodec::<Object, Active>::default();
-        let mut grpc = self.grpc().await;
-        let answer = grpc.server_streaming(Request::new(object), path("StreamIsActive"), codec);
-        answer.await.map(Response::into_inner)
-    }
-
-    async fn desired(&self, object: Object) -> Result<i64, Status> {
-        let question = Question {
-            object: Some(object),
-            name: "tidepool-echo".into(),
-        };
-        let values: Metrics = self.call("GetMetrics", question).await?;
-        let [value] = &values.metrics[..] else {
-            panic!("one metric: {values:?}");
-        };
-        assert_eq!(value.name, "tidepool-echo");
-        #[expect(clippy::cast_precision_loss, reason = "a few workers")]
-        let whole = value.whole as f64;
-        assert_eq!(whole.to_bits(), value.real.to_bits());
-        Ok(value.whole)
-    }
+async fn desired(client: &Client, object: Object) -> Result<i64, Status> {
+    let values = client.values_of(object).await?;
+    let [value] = &values[..] else {
+        panic!("one metric: {values:?}");
+    };
+    assert_eq!(value.name, "tidepool-echo");
+    #[expect(clippy::cast_precision_loss, reason = "a few workers")]
+    let whole = value.whole as f64;
+    assert_eq!(whole.to_bits(), value.real.to_bits());
+    Ok(value.whole)
 }
 
 async fn started(folder: &tempfile::TempDir) -> Tidepool {
@@ -144,18 +54,18 @@ async fn both_front_ends_tell_the_target() {
     let status = process.look("/v1/status").await;
     let keda = process.keda.clone().expect("the banner names it");
     assert_eq!(status["addresses"]["keda"], keda);
-    let scaler = Keda::of(&process).await;
+    let scaler = connected(&process).await;
     let echo = || object(&[("pool", "echo")]);
     // The specification needs no decision.
-    let spec: Metrics = scaler.call("GetMetricSpec", echo()).await.unwrap();
+    let spec = scaler.specs(echo()).await.unwrap();
     let one = Metric {
         name: "tidepool-echo".into(),
         whole: 1,
         real: 1.0,
     };
-    assert_eq!(spec.metrics, [one]);
+    assert_eq!(spec, [one]);
     let desired = eventually("a decision", SOON, async || {
-        scaler.desired(echo()).await.ok()
+        desired(&scaler, echo()).await.ok()
     })
     .await;
     let pool = process.look("/v1/pools/echo").await;
@@ -164,13 +74,12 @@ async fn both_front_ends_tell_the_target() {
     assert_eq!(document["desired_workers"], desired, "{document}");
     assert_eq!(document["stale"], false, "{document}");
     assert!(document["epoch"].as_u64() >= Some(1), "{document}");
-    let active: Active = scaler.call("IsActive", echo()).await.unwrap();
-    assert!(active.result);
-    let unknown: Result<Active, _> = scaler.call("IsActive", object(&[("pool", "eco")])).await;
+    assert!(scaler.is_active("echo").await.unwrap());
+    let unknown = scaler.is_active("eco").await;
     assert_eq!(unknown.unwrap_err().code(), Code::NotFound);
 
     // An open stream does not hold a stop up, and ends as one that has told all.
-    let mut states = scaler.states(echo()).await.unwrap();
+    let mut states = scaler.stream(echo()).await.unwrap();
     let first = states.message().await.unwrap();
     assert_eq!(first, Some(Active { result: true }));
     let stop = process.stop();
@@ -186,15 +95,15 @@ async fn who_has_no_token_is_told_no_number() {
         .tokens("kelp-forest-4711", "lighthouse-0815")
         .run()
         .await;
-    let scaler = Keda::of(&process).await;
+    let scaler = connected(&process).await;
     for token in ["", "kelp-forest-4711", "lighthouse"] {
         let asked = object(&[("pool", "echo"), ("tokenFromEnv", token)]);
-        let fault = scaler.desired(asked).await.unwrap_err();
+        let fault = desired(&scaler, asked).await.unwrap_err();
         assert_eq!(fault.code(), Code::Unauthenticated, "{fault}");
     }
     let asked = || object(&[("pool", "echo"), ("tokenFromEnv", "lighthouse-0815")]);
     eventually("a decision", SOON, async || {
-        scaler.desired(asked()).await.ok()
+        desired(&scaler, asked()).await.ok()
     })
     .await;
 }
@@ -223,12 +132,12 @@ fn burst(process: &Arc<Tidepool>, enough: &Arc<AtomicBool>) -> JoinSet<()> {
 }
 
 /// When each number was first told over gRPC, until the largest is.
-async fn watch(scaler: &Keda) -> Vec<(i64, jiff::Timestamp)> {
+async fn watch(scaler: &Client) -> Vec<(i64, jiff::Timestamp)> {
     let mut told: Vec<(i64, jiff::Timestamp)> = Vec::new();
     let began = Instant::now();
     while told.last().is_none_or(|(number, _)| *number < MAX) {
         assert!(began.elapsed() < SOON, "the pool does not grow: {told:?}");
-        if let Ok(number) = scaler.desired(object(&[("pool", "echo")])).await
+        if let Ok(number) = desired(scaler, object(&[("pool", "echo")])).await
             && told.last().is_none_or(|(last, _)| *last != number)
         {
             told.push((number, jiff::Timestamp::now()));
@@ -242,9 +151,9 @@ async fn watch(scaler: &Keda) -> Vec<(i64, jiff::Timestamp)> {
 async fn a_decision_under_load_shows_within_two_seconds() {
     let folder = tempfile::tempdir().unwrap();
     let process = Arc::new(started(&folder).await);
-    let scaler = Keda::of(&process).await;
+    let scaler = connected(&process).await;
     eventually("the smallest size", SOON, async || {
-        let desired = scaler.desired(object(&[("pool", "echo")])).await;
+        let desired = desired(&scaler, object(&[("pool", "echo")])).await;
         (desired.ok()? == 1).then_some(())
     })
     .await;

@@ -3,6 +3,7 @@
 mod access;
 mod architecture;
 mod bad_input;
+mod cluster;
 mod collector;
 mod command_line;
 mod durability;
@@ -12,6 +13,7 @@ mod load;
 mod orders;
 mod pattern;
 mod process;
+mod redis;
 mod scaling;
 mod stand_in;
 mod stopping;

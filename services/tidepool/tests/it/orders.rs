@@ -79,7 +79,16 @@ async fn a_pause_ends_by_itself_and_bounds_can_be_moved() {
     let folder = tempfile::tempdir().unwrap();
     let process = Start::at(folder.path()).run().await;
     target(&process, 1).await;
-    ordered(&process, &["pause", "echo", "--for", "2s"]).await;
+    ordered(&process, &["pause", "echo", "--for", "5s"]).await;
+    // More than its one worker has places for: without the pause there would be two.
+    let ask = json!({ "sleep_ms": 300 });
+    let asked = (0..40).map(|_| process.ask("echo", &ask));
+    futures_util::future::join_all(asked).await;
+    let is_held = |event: &Value| {
+        event["type"] == "io.tidepool.scaling.suppressed" && event["data"]["blocked_by"] == "paused"
+    };
+    let held = event(&process, is_held).await;
+    assert_eq!(held["data"]["to"], 1, "{held}");
     let is_end = |event: &Value| event["data"]["reason"] == "the pause ended";
     let ended = event(&process, is_end).await;
     assert_eq!(ended["data"]["by"], "the clock");

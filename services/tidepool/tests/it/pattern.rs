@@ -39,7 +39,6 @@ async fn live_through_the_day(process: &Tidepool, began: Instant) {
 }
 
 #[tokio::test]
-#[ignore = "one run did not end within 150 s, cause unknown: cargo test -p tidepool --test it -- --ignored second_morning"]
 async fn the_second_morning_finds_a_worker_before_its_first_request() {
     let folder = tempfile::tempdir().unwrap();
     let process = Start::at(folder.path())

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use reqwest::header::CONTENT_TYPE;
-use reqwest::{Client, Response, StatusCode};
+use reqwest::{Client, StatusCode};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
@@ -22,6 +22,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// What a process is started with.
 pub(crate) struct Start {
     folder: PathBuf,
+    role: Option<&'static str>,
     variables: Vec<(String, String)>,
     tokens: [Option<String>; 2],
 }
@@ -31,9 +32,16 @@ impl Start {
     pub(crate) fn at(folder: &Path) -> Self {
         Self {
             folder: folder.to_owned(),
+            role: None,
             variables: Vec::new(),
             tokens: [None, None],
         }
+    }
+
+    /// One of several processes, as `balancer`, `node` or `controller`.
+    pub(crate) fn role(self, role: &'static str) -> Self {
+        let role = Some(role);
+        Self { role, ..self }
     }
 
     /// Sets an environment variable.
@@ -60,6 +68,7 @@ impl Start {
             .append(true)
             .open(&log);
         let mut child = command(&self.folder)
+            .args(self.role)
             .args(["--api-addr", "127.0.0.1:0", "-o", "jsonl"])
             .args(["--operator-addr", "127.0.0.1:0"])
             .env("TIDEPOOL_STORE__PATH", self.folder.join("data"))
@@ -76,7 +85,8 @@ impl Start {
             .flatten()
             .and_then(|line| serde_json::from_str(&line).ok());
         let banner = banner.unwrap_or_else(|| panic!("no banner; the log: {}", read(&log)));
-        let url = |name: &str| banner[name].as_str().expect("an address").to_owned();
+        // Only who serves clients has an address for them.
+        let url = |name: &str| banner[name].as_str().unwrap_or_default().to_owned();
         Tidepool {
             child,
             api: url("api"),
@@ -144,12 +154,12 @@ impl Tidepool {
 
     /// Asks a kind; the answer must be good.
     pub(crate) async fn ask(&self, kind: &str, input: &Value) -> Value {
-        good(self.request(kind, input).send().await.expect("an answer")).await
+        good(&format!("{kind} {input}"), self.request(kind, input)).await
     }
 
     /// Reads a route of the operator API; the answer must be good.
     pub(crate) async fn look(&self, route: &str) -> Value {
-        good(self.operate(route).send().await.expect("an answer")).await
+        good(route, self.operate(route)).await
     }
 
     /// A request to the operator API, ready to be sent.
@@ -186,7 +196,9 @@ impl Tidepool {
             .envs(tokens)
             .output();
         let ended = tokio::time::timeout(STOP_MAX, run).await;
-        ended.expect("the command ends").expect("the command runs")
+        ended
+            .unwrap_or_else(|_| panic!("{args:?} does not end within {STOP_MAX:?}"))
+            .expect("the command runs")
     }
 
     /// Everything logged in this folder so far, also by processes before this one.
@@ -202,7 +214,9 @@ impl Tidepool {
     /// Sends a signal such as `TERM` and goes on.
     pub(crate) async fn signal(&self, name: &str) {
         let pid = self.child.id().expect("a process that runs").to_string();
-        let sent = Command::new("kill").args(["-s", name, &pid]).status().await;
+        let kill = Command::new("kill").args(["-s", name, &pid]).status();
+        let sent = tokio::time::timeout(ANSWER_MAX, kill).await;
+        let sent = sent.unwrap_or_else(|_| panic!("SIG{name} is not sent within {ANSWER_MAX:?}"));
         assert!(sent.expect("kill runs").success());
     }
 
@@ -210,7 +224,7 @@ impl Tidepool {
     pub(crate) async fn ended(&mut self) -> ExitStatus {
         let ended = tokio::time::timeout(STOP_MAX, self.child.wait()).await;
         ended
-            .unwrap_or_else(|_| panic!("it does not stop; the log: {}", read(&self.log)))
+            .unwrap_or_else(|_| panic!("it does not stop within {STOP_MAX:?}"))
             .expect("an exit status")
     }
 
@@ -218,7 +232,16 @@ impl Tidepool {
     pub(crate) async fn stop(mut self) {
         self.signal("TERM").await;
         let status = self.ended().await;
-        assert_eq!(status.code(), Some(0), "{}", self.log());
+        assert_eq!(status.code(), Some(0));
+    }
+}
+
+/// Whatever a test fails at, what the process logged says more.
+impl Drop for Tidepool {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the log of the process:\n{}", self.log());
+        }
     }
 }
 
@@ -229,25 +252,34 @@ fn with_token(request: reqwest::RequestBuilder, token: Option<&str>) -> reqwest:
     }
 }
 
-async fn good(answer: Response) -> Value {
-    let status = answer.status();
-    let text = answer.text().await.expect("a body");
-    assert_eq!(status, StatusCode::OK, "{text}");
-    serde_json::from_str(&text).expect("JSON")
+/// Sends a request, whose client bounds the wait; `what` is named when the answer is not good.
+async fn good(what: &str, request: reqwest::RequestBuilder) -> Value {
+    let answered = async {
+        let answer = request.send().await?;
+        let status = answer.status();
+        Ok::<_, reqwest::Error>((status, answer.text().await?))
+    };
+    let (status, text) = answered
+        .await
+        .unwrap_or_else(|error| panic!("no answer to {what}: {error:?}"));
+    assert_eq!(status, StatusCode::OK, "{what}: {text}");
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{what}: {error} in {text}"))
 }
 
-/// Looks until there is something to see, for `within` at most.
+/// Looks until there is something to see, for `within` at most; also a look that hangs ends then.
 pub(crate) async fn eventually<T>(
     what: &str,
     within: Duration,
     mut look: impl AsyncFnMut() -> Option<T>,
 ) -> T {
-    let began = Instant::now();
-    loop {
-        if let Some(seen) = look().await {
-            return seen;
+    let seen = async {
+        loop {
+            if let Some(seen) = look().await {
+                return seen;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
         }
-        assert!(began.elapsed() < within, "not within {within:?}: {what}");
-        tokio::time::sleep(LOOK_EVERY).await;
-    }
+    };
+    let seen = tokio::time::timeout(within, seen).await;
+    seen.unwrap_or_else(|_| panic!("not within {within:?}: {what}"))
 }

@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 mod flaky;
+mod processes;
+mod server;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -16,8 +16,20 @@ const LOCK_FILE: &str = "tidepool.lock";
 pub(super) struct Directory {
     path: PathBuf,
     // Held, not read. The lock is released before a scratch directory is removed.
-    _lock: File,
+    _lock: Lock,
     _scratch: Option<TempDir>,
+}
+
+/// The locked file. A child process that is just being started has a copy of every open file for a
+/// moment, so closing ours would not be enough to let go of the lock.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // It goes with the last copy of the file otherwise.
+        let _ = self.0.unlock();
+    }
 }
 
 impl Directory {
@@ -69,7 +81,7 @@ fn create_private(path: &Path) -> Result<(), StoreError> {
         .map_err(io_error("create the directory", path))
 }
 
-fn lock(directory: &Path) -> Result<File, StoreError> {
+fn lock(directory: &Path) -> Result<Lock, StoreError> {
     let path = directory.join(LOCK_FILE);
     let file = File::options()
         .create(true)
@@ -78,7 +90,7 @@ fn lock(directory: &Path) -> Result<File, StoreError> {
         .open(&path)
         .map_err(io_error("open", &path))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(TryLockError::WouldBlock) => Err(StoreError::InUse {
             path: directory.to_owned(),
         }),

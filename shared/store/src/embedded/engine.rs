@@ -173,6 +173,11 @@ impl Engine {
         Box::pin(async move { ask(&queue, |db, now| work(db, now).map(Ok), None).await })
     }
 
+    /// Whether [`Self::close`] was called.
+    pub(super) fn is_closed(&self) -> bool {
+        self.threads.lock().is_none()
+    }
+
     /// Lets the threads finish what waits, and waits for them.
     pub(super) fn close(&self) {
         let Some(threads) = self.threads.lock().take() else {

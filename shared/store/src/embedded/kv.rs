@@ -6,7 +6,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 use tidepool_core::Timestamp;
 
 use super::schema::{from_sql, to_sql};
-use crate::port::{Value, Version};
+use crate::error::StoreError;
+use crate::port::{Epoch, Value, Version};
 
 /// Expired keys removed at a time, so that a sweep never holds up a commit.
 const SWEEP_MAX: i64 = 1_000;
@@ -61,6 +62,46 @@ pub(super) fn delete(db: &Connection, key: &str, now: Timestamp) -> rusqlite::Re
     db.prepare_cached("DELETE FROM pairs WHERE key = ?1")?
         .execute([key])?;
     Ok(existed)
+}
+
+/// Runs a write under an epoch, which becomes that of the key unless the key has a higher one.
+pub(super) fn fenced<T>(
+    db: &Connection,
+    key: &str,
+    epoch: Epoch,
+    write: impl FnOnce() -> rusqlite::Result<T>,
+) -> rusqlite::Result<Result<T, StoreError>> {
+    let current = db
+        .prepare_cached("SELECT epoch FROM fences WHERE key = ?1")?
+        .query_row([key], |row| Ok(Epoch(from_sql(row.get(0)?))))
+        .optional()?;
+    if let Some(current) = current
+        && epoch < current
+    {
+        return Ok(Err(StoreError::Fenced {
+            name: key.to_owned(),
+            epoch,
+            current,
+        }));
+    }
+    db.prepare_cached("INSERT OR REPLACE INTO fences (key, epoch) VALUES (?1, ?2)")?
+        .execute(params![key, to_sql(epoch.0)])?;
+    write().map(Ok)
+}
+
+/// Sets a key that is as expected.
+pub(super) fn compare_and_set(
+    db: &Connection,
+    key: &str,
+    expected: Option<Version>,
+    value: &Bytes,
+    ttl_ms: Option<u64>,
+    now: Timestamp,
+) -> rusqlite::Result<Option<Version>> {
+    if version(db, key, now)? != expected {
+        return Ok(None);
+    }
+    put(db, key, value, ttl_ms, now).map(Some)
 }
 
 /// Removes some of what has expired.

@@ -48,7 +48,7 @@ pub(super) fn append(
     };
     if epoch < stream.epoch {
         return Ok(Err(StoreError::Fenced {
-            stream: name.to_owned(),
+            name: name.to_owned(),
             epoch,
             current: stream.epoch,
         }));

@@ -45,6 +45,15 @@ const TABLES: &str = "
     ) WITHOUT ROWID;
 ";
 
+/// A table that came later. A release that does not know it does not miss it either, so the version
+/// of the schema stays.
+const FENCES: &str = "
+    CREATE TABLE IF NOT EXISTS fences (
+        key TEXT PRIMARY KEY,
+        epoch INTEGER NOT NULL
+    ) WITHOUT ROWID;
+";
+
 #[derive(Debug, thiserror::Error)]
 #[error("it is a database of another program")]
 struct Foreign;
@@ -61,6 +70,7 @@ pub(super) fn open_writer(path: &Path, durability: Durability) -> Result<Connect
     if version == 0 {
         create(&mut db).map_err(&describe)?;
     }
+    db.execute_batch(FENCES).map_err(&describe)?;
     // The lock proves that whoever held a lease is gone, so nobody has to wait for it to run out.
     db.execute(
         "UPDATE leases SET holder = NULL WHERE holder IS NOT NULL",

@@ -1,29 +1,38 @@
-//! The connection to the server: time limits, a second try where it is safe, and a fresh
-//! connection when the old one went silent.
+//! The connection to the server: time limits, a second try where it is safe, a circuit that
+//! opens when the server is away, and a probe that closes it.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{Client, RedisError, RedisResult};
+use tidepool_core::Timestamp;
 use tidepool_core::status::ComponentHealth;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
+use super::circuit::{Circuit, Era, probe_delay, unavailable};
+use super::refusal::{Effect, explain};
+use super::server::{Server, warnings};
+use crate::clock::{Clock, steady_clock};
 use crate::error::StoreError;
 use crate::port::StoreFuture;
-use crate::vitals::Vitals;
 
 /// An operation answers or fails within this time. A little less than the second that is
 /// promised, because the failure has to travel too.
 const OPERATION_TIMEOUT: Duration = Duration::from_millis(900);
 /// One attempt to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(400);
-/// A silent connection is given up at most this often.
+/// One probe, with the connection that it makes.
+const PROBE_TIMEOUT: Duration = Duration::from_millis(600);
+/// A connection that leads to a replica is given up at most this often.
 const REPLACE_EVERY: Duration = Duration::from_secs(1);
 /// Operations under way; further ones wait, within their time limit.
 const IN_FLIGHT_MAX: usize = 1_024;
+/// Operations under way or waiting; further ones fail at once.
+const ADMITTED_MAX: usize = 16_384;
 
 #[derive(Clone)]
 pub(super) struct Link {
@@ -32,51 +41,58 @@ pub(super) struct Link {
 
 impl std::fmt::Debug for Link {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Link(redis)")
+        write!(f, "Link({})", self.shared.server.name)
     }
 }
 
 struct Shared {
-    client: Client,
+    server: Server,
     current: Mutex<Current>,
+    admitted: Semaphore,
     in_flight: Semaphore,
-    vitals: Vitals,
+    circuit: Mutex<Circuit>,
+    is_probed: AtomicBool,
+    clock: Clock,
     runtime: Handle,
 }
 
 struct Current {
     connection: ConnectionManager,
-    made_at: Instant,
+    made_at: Timestamp,
 }
 
 impl Link {
-    /// Prepares a link; connects on first use. Needs a tokio runtime around it.
-    pub(super) fn new(url: &str) -> Result<Self, StoreError> {
-        let invalid = |reason| StoreError::Invalid {
-            what: "the Redis URL",
-            reason,
-        };
-        let runtime =
-            Handle::try_current().map_err(|_| invalid("needs a tokio runtime to be used in"))?;
-        let client = Client::open(url)
-            .map_err(|_| invalid("must look like redis://[user:password@]host:port/[db]"))?;
-        let connection = lazy_connection(&client).map_err(|error| unavailable(&error))?;
-        Ok(Self {
-            shared: Arc::new(Shared {
-                client,
-                current: Mutex::new(Current {
-                    connection,
-                    made_at: Instant::now(),
-                }),
-                in_flight: Semaphore::new(IN_FLIGHT_MAX),
-                vitals: Vitals::default(),
-                runtime,
+    /// Prepares a link and begins to connect. Needs a tokio runtime around it.
+    pub(super) fn open(url: &str) -> Result<Self, StoreError> {
+        let server = Server::parse(url)?;
+        let runtime = Handle::try_current().map_err(|_| StoreError::Invalid {
+            what: "the Redis store",
+            reason: "needs a tokio runtime to be used in",
+        })?;
+        let connection = lazy_connection(&server.client).map_err(|error| explain(&error).1)?;
+        let clock = steady_clock();
+        let made_at = clock();
+        let shared = Arc::new(Shared {
+            server,
+            current: Mutex::new(Current {
+                connection,
+                made_at,
             }),
-        })
+            admitted: Semaphore::new(ADMITTED_MAX),
+            in_flight: Semaphore::new(IN_FLIGHT_MAX),
+            circuit: Mutex::default(),
+            is_probed: AtomicBool::new(false),
+            clock,
+            runtime,
+        });
+        shared.start_probing();
+        Ok(Self { shared })
     }
 
     pub(super) fn health(&self) -> ComponentHealth {
-        self.shared.vitals.health("redis", "connected")
+        let now = (self.shared.clock)();
+        let circuit = self.shared.circuit.lock();
+        circuit.health(&self.shared.server.name, now)
     }
 
     /// Runs an operation on the runtime of the link and gives it up when it takes too long.
@@ -90,16 +106,20 @@ impl Link {
     {
         let shared = Arc::clone(&self.shared);
         Box::pin(async move {
+            let era = shared.circuit.lock().admit()?;
             let runtime = shared.runtime.clone();
             let task = async move {
-                let limited = tokio::time::timeout(OPERATION_TIMEOUT, shared.attempt(operation));
-                let outcome = match limited.await {
-                    Ok(Ok(value)) => Ok(value),
-                    Ok(Err(error)) => Err(unavailable(&error)),
-                    Err(_) => Err(shared.give_up_connection()),
+                let Ok(_place) = shared.admitted.try_acquire() else {
+                    return Err(unavailable(format!(
+                        "{ADMITTED_MAX} operations wait for it"
+                    )));
                 };
-                shared.vitals.note("redis", outcome.as_ref().map(|_| ()));
-                outcome
+                let attempt = tokio::time::timeout(OPERATION_TIMEOUT, shared.attempt(operation));
+                match attempt.await {
+                    Ok(Ok(value)) => Ok(value),
+                    Ok(Err(error)) => Err(shared.failed(era, &error)),
+                    Err(_) => Err(shared.fell_silent(era)),
+                }
             };
             // Fails only when the runtime shuts down.
             runtime.spawn(task).await.map_err(|_| StoreError::Closed)?
@@ -125,21 +145,133 @@ impl Shared {
         self.current.lock().connection.clone()
     }
 
-    /// A connection through a dead network never breaks by itself, it just says nothing.
-    fn give_up_connection(&self) -> StoreError {
+    fn failed(self: &Arc<Self>, era: Era, error: &RedisError) -> StoreError {
+        let (effect, error) = explain(error);
+        let reason = reason(&error);
+        match effect {
+            Effect::Away => self.lose(era, reason),
+            Effect::Refused | Effect::Moved => {
+                let now = (self.clock)();
+                if self.circuit.lock().refused(reason, now) {
+                    tracing::error!(server = self.server.name, reason, "Redis refuses");
+                }
+            }
+        }
+        if effect == Effect::Moved {
+            self.replace_connection();
+        }
+        error
+    }
+
+    /// A connection through a dead network never breaks by itself, it just says nothing. The probe
+    /// makes another.
+    fn fell_silent(self: &Arc<Self>, era: Era) -> StoreError {
+        let reason = format!("no answer within {} ms", OPERATION_TIMEOUT.as_millis());
+        self.lose(era, &reason);
+        unavailable(reason)
+    }
+
+    fn lose(self: &Arc<Self>, era: Era, reason: &str) {
+        if self.circuit.lock().lost(era, reason, (self.clock)()) {
+            tracing::error!(server = self.server.name, reason, "Redis is away");
+        }
+        self.start_probing();
+    }
+
+    /// After a failover the same name may lead to another server.
+    fn replace_connection(&self) {
+        let now = (self.clock)();
         let mut current = self.current.lock();
-        if current.made_at.elapsed() >= REPLACE_EVERY
-            && let Ok(connection) = lazy_connection(&self.client)
+        if now.since(current.made_at) >= REPLACE_EVERY
+            && let Ok(connection) = lazy_connection(&self.server.client)
         {
             *current = Current {
                 connection,
-                made_at: Instant::now(),
+                made_at: now,
             };
         }
-        StoreError::Unavailable {
-            backend: "redis",
-            reason: format!("no answer within {} ms", OPERATION_TIMEOUT.as_millis()),
+    }
+
+    fn start_probing(self: &Arc<Self>) {
+        if !self.is_probed.swap(true, Ordering::AcqRel) {
+            self.runtime.spawn(probe(Arc::downgrade(self)));
         }
+    }
+
+    /// Connects anew and asks for a sign of life.
+    async fn knock(&self) -> Result<ConnectionManager, StoreError> {
+        let knock = async {
+            let mut connection = lazy_connection(&self.server.client)?;
+            redis::cmd("PING").exec_async(&mut connection).await?;
+            Ok(connection)
+        };
+        match tokio::time::timeout(PROBE_TIMEOUT, knock).await {
+            Ok(outcome) => outcome.map_err(|error: RedisError| explain(&error).1),
+            Err(_) => Err(unavailable(format!(
+                "no answer within {} ms",
+                PROBE_TIMEOUT.as_millis()
+            ))),
+        }
+    }
+
+    /// Lets operations through again, over the connection of the probe.
+    fn welcome(&self, connection: ConnectionManager) {
+        let now = (self.clock)();
+        *self.current.lock() = Current {
+            connection,
+            made_at: now,
+        };
+        self.is_probed.store(false, Ordering::Release);
+        let away = self.circuit.lock().back(now);
+        if let Some(away) = away {
+            let away_ms = u64::try_from(away.as_millis()).unwrap_or(u64::MAX);
+            tracing::info!(server = self.server.name, away_ms, "Redis is back");
+        }
+    }
+
+    /// Tells once what in the server's settings can lose data. Not being allowed to look is no
+    /// fault.
+    async fn look_at_settings(&self) {
+        let mut connection = self.connection();
+        let asked = redis::cmd("INFO")
+            .query_async::<String>(&mut connection)
+            .await;
+        let found = asked.map_or_else(|_| Vec::new(), |info| warnings(&info));
+        for warning in &found {
+            tracing::warn!(server = self.server.name, "{warning}");
+        }
+        self.circuit.lock().warn(found);
+    }
+}
+
+/// Knocks until the server answers or nobody uses the link any more.
+async fn probe(link: Weak<Shared>) {
+    let mut failed = 0_u32;
+    loop {
+        tokio::time::sleep(probe_delay(failed)).await;
+        let Some(shared) = link.upgrade() else {
+            return;
+        };
+        let era = shared.circuit.lock().era();
+        match shared.knock().await {
+            Ok(connection) => {
+                shared.welcome(connection);
+                let look = shared.look_at_settings();
+                let _ = tokio::time::timeout(PROBE_TIMEOUT, look).await;
+                return;
+            }
+            Err(error) => {
+                shared.lose(era, reason(&error));
+                failed = failed.saturating_add(1);
+            }
+        }
+    }
+}
+
+fn reason(error: &StoreError) -> &str {
+    match error {
+        StoreError::Unavailable { reason, .. } | StoreError::Refused { reason, .. } => reason,
+        _ => "it cannot be used",
     }
 }
 
@@ -152,11 +284,4 @@ fn lazy_connection(client: &Client) -> RedisResult<ConnectionManager> {
         .set_response_timeout(None)
         .set_pipeline_buffer_size(IN_FLIGHT_MAX);
     ConnectionManager::new_lazy_with_config(client.clone(), config)
-}
-
-fn unavailable(error: &RedisError) -> StoreError {
-    StoreError::Unavailable {
-        backend: "redis",
-        reason: error.to_string(),
-    }
 }

@@ -16,6 +16,12 @@ pub(super) struct Scripts {
     pub(super) renew: Script,
     pub(super) release: Script,
     pub(super) current: Script,
+    pub(super) fence: Script,
+    pub(super) set_fenced: Script,
+    pub(super) delete_fenced: Script,
+    pub(super) announce: Script,
+    pub(super) withdraw: Script,
+    pub(super) members: Script,
 }
 
 /// The scripts, hashed once.
@@ -29,6 +35,12 @@ pub(super) fn scripts() -> &'static Scripts {
         renew: Script::new(RENEW),
         release: Script::new(RELEASE),
         current: Script::new(CURRENT),
+        fence: Script::new(FENCE),
+        set_fenced: Script::new(SET_FENCED),
+        delete_fenced: Script::new(DELETE_FENCED),
+        announce: Script::new(ANNOUNCE),
+        withdraw: Script::new(WITHDRAW),
+        members: Script::new(MEMBERS),
     });
     &SCRIPTS
 }
@@ -112,3 +124,85 @@ local holder, epoch = unpack(redis.call('HMGET', KEYS[1], 'holder', 'epoch'))
 if not holder then return false end
 return {holder, epoch, redis.call('PTTL', KEYS[1])}
 ";
+
+/// A script that goes on only when its last argument is an epoch that is not older than the key's.
+/// Keys: pair, epoch. Answers the newer epoch or nothing, then what the script has to say. Epochs
+/// are compared as doubles, exact up to 2^53, but kept as they came.
+macro_rules! fenced {
+    ($script:literal) => {
+        concat!(
+            "
+local epoch, seen = ARGV[#ARGV], redis.call('GET', KEYS[2])
+if seen and tonumber(epoch) < tonumber(seen) then return {seen, false, false} end
+if seen ~= epoch then redis.call('SET', KEYS[2], epoch) end
+",
+            $script
+        )
+    };
+}
+
+const FENCE: &str = fenced!(
+    "
+local pair = redis.call('HMGET', KEYS[1], 'version', 'bytes')
+return {false, pair[1], pair[2]}
+"
+);
+
+/// Arguments: version, bytes, milliseconds to live or 0, and the expected version, 0 for none or
+/// `any`.
+const SET_FENCED: &str = fenced!(
+    "
+if ARGV[4] ~= 'any' and (redis.call('HGET', KEYS[1], 'version') or '0') ~= ARGV[4] then
+  return {false, 0, false}
+end
+redis.call('HSET', KEYS[1], 'version', ARGV[1], 'bytes', ARGV[2])
+if ARGV[3] == '0' then redis.call('PERSIST', KEYS[1]) else redis.call('PEXPIRE', KEYS[1], ARGV[3]) end
+return {false, 1, false}
+"
+);
+
+const DELETE_FENCED: &str = fenced!("return {false, redis.call('DEL', KEYS[1]), false}");
+
+/// A script that begins by taking off those whose time is over. Keys: documents, until.
+macro_rules! purged {
+    ($script:literal) => {
+        concat!(
+            "
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local gone = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', string.format('%.0f', now))
+if #gone > 0 then
+  redis.call('HDEL', KEYS[1], unpack(gone))
+  redis.call('ZREM', KEYS[2], unpack(gone))
+end
+",
+            $script
+        )
+    };
+}
+
+/// Arguments: member, document, milliseconds to live, most members. The keys live as long as the
+/// last member.
+const ANNOUNCE: &str = purged!(
+    "
+if not redis.call('ZSCORE', KEYS[2], ARGV[1]) and redis.call('ZCARD', KEYS[2]) >= tonumber(ARGV[4]) then
+  return 0
+end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+redis.call('ZADD', KEYS[2], string.format('%.0f', now + ARGV[3]), ARGV[1])
+for _, key in ipairs(KEYS) do
+  if redis.call('PTTL', key) < tonumber(ARGV[3]) then redis.call('PEXPIRE', key, ARGV[3]) end
+end
+return 1
+"
+);
+
+/// Arguments: member.
+const WITHDRAW: &str = purged!(
+    "
+redis.call('ZREM', KEYS[2], ARGV[1])
+return redis.call('HDEL', KEYS[1], ARGV[1])
+"
+);
+
+const MEMBERS: &str = purged!("return redis.call('HGETALL', KEYS[1])");

@@ -1,87 +1,16 @@
 //! What every back end must do. A case gets fresh [`Ports`] and knows nothing else.
 
-use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
-use tidepool_core::Timestamp;
 use tidepool_store::{
-    APPEND_RECORDS_MAX, Clock, Epoch, Kv, Lease, Log, NAME_BYTES_MAX, Position, RECORD_BYTES_MAX,
-    Records, StoreError, VALUE_BYTES_MAX,
+    APPEND_RECORDS_MAX, Epoch, NAME_BYTES_MAX, Position, RECORD_BYTES_MAX, StoreError,
+    VALUE_BYTES_MAX,
 };
 
-/// Far longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// Short enough to be waited for where time is real.
-const TTL: Duration = Duration::from_millis(60);
-const LONG: Duration = Duration::from_secs(3_600);
-
-/// Time that passes when the test says so.
-#[derive(Clone)]
-pub(crate) struct TestTime(Arc<AtomicU64>);
-
-impl TestTime {
-    pub(crate) fn new() -> Self {
-        Self(Arc::new(AtomicU64::new(1_000_000)))
-    }
-
-    pub(crate) fn clock(&self) -> Clock {
-        let time = self.clone();
-        Arc::new(move || Timestamp(time.0.load(Ordering::SeqCst)))
-    }
-
-    pub(crate) fn pass(&self, duration: Duration) {
-        let ms = u64::try_from(duration.as_millis()).unwrap();
-        self.0.fetch_add(ms, Ordering::SeqCst);
-    }
-}
-
-/// A back end under test.
-pub(crate) struct Ports {
-    pub(crate) log: Arc<dyn Log>,
-    pub(crate) kv: Arc<dyn Kv>,
-    pub(crate) lease: Arc<dyn Lease>,
-    /// Absent where time is real.
-    pub(crate) time: Option<TestTime>,
-    /// What must live as long.
-    pub(crate) _keep: Box<dyn Any + Send>,
-}
-
-impl Ports {
-    /// Waits until `ttl` is over, as seen by `is_over`.
-    async fn outlast<F: Future<Output = bool>>(&self, ttl: Duration, is_over: impl Fn() -> F) {
-        if let Some(time) = &self.time {
-            time.pass(ttl);
-            assert!(is_over().await, "it did not expire in time");
-            return;
-        }
-        let begin = Instant::now();
-        while !is_over().await {
-            assert!(begin.elapsed() < PATIENCE, "it did not expire");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    }
-
-    async fn append(&self, stream: &str, records: &[&str]) -> Position {
-        let records = records.iter().map(|r| Bytes::from((*r).to_owned()));
-        let appended = self.log.append(stream, Epoch::UNFENCED, records.collect());
-        appended.await.unwrap()
-    }
-
-    async fn all(&self, stream: &str) -> Records {
-        let read = self.log.read(stream, Position::START, 10_000);
-        read.await.unwrap()
-    }
-
-    async fn bodies(&self, stream: &str) -> Vec<String> {
-        let records = self.all(stream).await;
-        let text = |(_, body): (_, Bytes)| String::from_utf8(body.to_vec()).unwrap();
-        records.into_iter().map(text).collect()
-    }
-}
+use crate::ports::{LONG, Ports, TTL};
 
 /// Runs all cases against the ports that a function makes.
 macro_rules! conformance {
@@ -112,12 +41,34 @@ macro_rules! conformance {
             lease_epochs_grow
             a_lease_is_given_up_only_by_its_holder
         }
+        $crate::conformance::conformance! { $ports, crate::fencing:
+            refuses_a_fenced_write_of_an_old_epoch
+            reading_under_an_epoch_closes_the_key
+            the_epoch_of_a_key_outlives_its_value
+            fenced_writes_expire_and_compare_as_others
+            epochs_are_exact_up_to_the_largest
+            one_of_two_leaders_wins
+            a_leader_cannot_tell_fenced_keys_from_others
+        }
+        $crate::conformance::conformance! { $ports, crate::roster:
+            tells_who_is_there
+            members_go_when_their_time_is_over
+            announcing_again_prolongs_and_replaces
+            groups_are_apart
+            a_group_is_bounded
+            refuses_what_is_too_large
+            takes_any_names_and_documents
+            many_announce_at_once
+        }
     };
     ($ports:path: $($case:ident)+) => {
+        $crate::conformance::conformance! { $ports, crate::conformance: $($case)+ }
+    };
+    ($ports:path, crate::$cases:ident: $($case:ident)+) => {
         $(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $case() {
-                $crate::conformance::$case($ports().await).await;
+                crate::$cases::$case($ports().await).await;
             }
         )+
     };

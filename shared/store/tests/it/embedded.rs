@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use tidepool_store::{EmbeddedStore, Epoch, Kv, Lease, Log, Position, StoreError, wait};
 
-use crate::conformance::{Ports, TestTime, conformance};
+use crate::conformance::conformance;
+use crate::ports::{Ports, TestTime};
 
 async fn ports() -> Ports {
     let time = TestTime::new();
@@ -16,7 +17,8 @@ async fn ports() -> Ports {
     Ports {
         log: Arc::new(store.clone()),
         kv: Arc::new(store.clone()),
-        lease: Arc::new(store),
+        lease: Arc::new(store.clone()),
+        roster: Arc::new(store),
         time: Some(time),
         _keep: Box::new(directory),
     }

@@ -4,5 +4,9 @@
 mod conformance;
 mod durability;
 mod embedded;
+mod fencing;
+mod operators;
+mod ports;
 mod redis;
+mod roster;
 mod server;

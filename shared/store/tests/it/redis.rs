@@ -5,19 +5,23 @@ use std::time::{Duration, Instant};
 
 use tidepool_store::{Epoch, Lease, Log, Position, RedisStore, StoreError, wait};
 
-use crate::conformance::{Ports, conformance};
-use crate::server::Server;
+use crate::conformance::conformance;
+use crate::ports::Ports;
+use crate::server::{RIGHTS, Server, Setup};
 
 const PROMISED: Duration = Duration::from_secs(1);
 const RECOVERY: Duration = Duration::from_secs(2);
+const AT_ONCE: Duration = Duration::from_millis(50);
 
+/// Everything works with no more than the rights that are asked for.
 async fn ports() -> Ports {
-    let server = Server::start().await;
+    let server = Server::start_as(Setup::with_rights(RIGHTS)).await;
     let store = RedisStore::connect(&server.url()).await.unwrap();
     Ports {
         log: Arc::new(store.clone()),
         kv: Arc::new(store.clone()),
-        lease: Arc::new(store),
+        lease: Arc::new(store.clone()),
+        roster: Arc::new(store),
         time: None,
         _keep: Box::new(server),
     }
@@ -25,7 +29,7 @@ async fn ports() -> Ports {
 
 conformance!(ports);
 
-async fn append(store: &RedisStore) -> Result<Position, StoreError> {
+pub(crate) async fn append(store: &RedisStore) -> Result<Position, StoreError> {
     store.append("s", Epoch::UNFENCED, vec!["x".into()]).await
 }
 
@@ -38,12 +42,14 @@ async fn assert_fails_in_time(store: &RedisStore) {
 }
 
 /// Waits until an append succeeds, and asserts that this did not take too long.
-async fn assert_recovers(store: &RedisStore) -> Position {
+pub(crate) async fn assert_recovers(store: &RedisStore) -> Position {
     let begin = Instant::now();
     loop {
         match append(store).await {
             Ok(position) => {
-                assert!(begin.elapsed() <= RECOVERY, "{:?}", begin.elapsed());
+                let elapsed = begin.elapsed();
+                eprintln!("back after {elapsed:?}");
+                assert!(elapsed <= RECOVERY, "{elapsed:?}");
                 assert_eq!(store.health().state, "ok");
                 return position;
             }
@@ -81,6 +87,61 @@ async fn fails_in_time_while_the_server_is_frozen_and_recovers() {
     }
     server.signal("CONT");
     assert_recovers(&store).await;
+}
+
+/// Once it is known that the server is away nobody waits for it.
+async fn assert_fails_at_once(store: &RedisStore) {
+    let begin = Instant::now();
+    let error = append(store).await.unwrap_err();
+    assert!(begin.elapsed() <= AT_ONCE, "{:?}", begin.elapsed());
+    assert!(error.to_string().contains("away since"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_caller_waits_longer_however_many_there_are() {
+    let server = Server::start().await;
+    let store = RedisStore::connect(&server.url()).await.unwrap();
+    append(&store).await.unwrap();
+    server.signal("STOP");
+    let begin = Instant::now();
+    let callers: Vec<_> = (0..20_000).map(|_| tokio::spawn(store.tail("s"))).collect();
+    for caller in callers {
+        let error = caller.await.unwrap().unwrap_err();
+        assert!(matches!(error, StoreError::Unavailable { .. }), "{error:?}");
+    }
+    // The promise, and some time to make and to end that many tasks.
+    assert!(begin.elapsed() <= 2 * PROMISED, "{:?}", begin.elapsed());
+    assert_fails_at_once(&store).await;
+    server.signal("CONT");
+    assert_recovers(&store).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn starts_before_the_server_and_finds_it() {
+    let mut server = Server::start().await;
+    server.kill();
+    let store = RedisStore::open(&server.url()).unwrap();
+    assert_fails_in_time(&store).await;
+    assert_fails_at_once(&store).await;
+    let health = store.health();
+    assert!(health.detail.contains("away since 2"), "{health:?}");
+    server.restart().await;
+    assert_recovers(&store).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn recovers_each_time_the_server_is_killed() {
+    let mut server = Server::start().await;
+    let store = RedisStore::connect(&server.url()).await.unwrap();
+    let mut last = append(&store).await.unwrap();
+    for _ in 0..5 {
+        server.kill();
+        assert_fails_in_time(&store).await;
+        server.restart().await;
+        let position = assert_recovers(&store).await;
+        assert!(position > last);
+        last = position;
+    }
 }
 
 #[tokio::test]

@@ -1,0 +1,370 @@
+//! Nodes as containers of this machine's Docker engine.
+//!
+//! Containers carry the cluster, the node's name and the epoch of the leader that started them as labels,
+//! so that the next leader finds them. Secrets are files that are mounted read-only, never variables,
+//! labels or arguments, which `docker inspect` shows.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use bollard::models::{
+    ContainerCreateBody, ContainerSummary, ContainerSummaryStateEnum, HostConfig,
+};
+use bollard::query_parameters::{
+    CreateContainerOptionsBuilder, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder,
+};
+use bollard::{API_DEFAULT_VERSION, Docker, errors::Error};
+use tidepool_core::NodeId;
+use tidepool_placement::Removal;
+use tokio::sync::Mutex;
+
+use crate::plan::{Limits, Plan, StartLimit, plan};
+use crate::port::{
+    Desired, Environment, ObservedNode, ObservedState, Outcome, ProvisionError, Provisioner,
+    Sighting,
+};
+
+const CLUSTER: &str = "io.tidepool.cluster";
+const NODE: &str = "io.tidepool.node";
+const EPOCH: &str = "io.tidepool.epoch";
+/// Longest time of one request to the engine, in seconds.
+const REQUEST_S: u64 = 10;
+/// Longest time of a call, in milliseconds.
+const CALL_MS: u64 = 30_000;
+
+/// How containers are started.
+pub struct ContainerConfig {
+    /// Path of the engine's socket.
+    pub socket: String,
+    /// The cluster; containers of others are left alone.
+    pub cluster: String,
+    /// Beginning of the names of nodes.
+    pub prefix: String,
+    /// Epoch of the leader that starts them.
+    pub epoch: u64,
+    /// Image, which has to be there: nothing is pulled.
+    pub image: String,
+    /// Network that they join, if not the engine's own.
+    pub network: Option<String>,
+    /// Command, if not the image's own. Nothing secret.
+    pub command: Vec<String>,
+    /// Variables of a node. Nothing secret.
+    pub environment: Environment,
+    /// Files of this machine, such as secrets, and where a node reads them.
+    pub mounts: Vec<(String, String)>,
+    /// Most memory of a node in bytes; 0 is no limit.
+    pub memory_bytes: i64,
+    /// Cores of a node in thousandths; 0 is no limit.
+    pub cpu_millis: i64,
+    /// Seconds that a node gets to end by itself.
+    pub grace_s: i64,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+impl std::fmt::Debug for ContainerConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            cluster,
+            prefix,
+            image,
+            limits,
+            ..
+        } = self;
+        write!(f, "{cluster}/{prefix}: {image} ({limits:?})")
+    }
+}
+
+/// Starts and stops containers.
+#[derive(Debug)]
+pub struct Containers {
+    config: ContainerConfig,
+    engine: Docker,
+    began: Instant,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    starts: StartLimit,
+    failed_starts: u64,
+    /// When a node was told to end.
+    stopping: HashMap<NodeId, Instant>,
+}
+
+/// A container of ours.
+struct Found {
+    name: NodeId,
+    id: String,
+    is_running: bool,
+}
+
+impl Containers {
+    /// Opens the engine's socket; nothing is asked of it yet.
+    ///
+    /// # Errors
+    /// When there is no such socket.
+    pub fn new(config: ContainerConfig) -> Result<Self, ProvisionError> {
+        let engine = Docker::connect_with_unix(&config.socket, REQUEST_S, API_DEFAULT_VERSION)
+            .map_err(|error| told("opening Docker's socket", &error))?;
+        Ok(Self {
+            config,
+            engine,
+            began: Instant::now(),
+            state: Mutex::default(),
+        })
+    }
+
+    /// Speaks the older of the engine's version and ours.
+    async fn engine(&self) -> Result<Docker, ProvisionError> {
+        let engine = self.engine.clone().negotiate_version().await;
+        engine.map_err(|error| told("asking Docker for its version", &error))
+    }
+
+    async fn found(&self, engine: &Docker) -> Result<Vec<Found>, ProvisionError> {
+        let label = format!("{CLUSTER}={}", self.config.cluster);
+        let options = ListContainersOptionsBuilder::new()
+            .all(true)
+            .filters(&HashMap::from([("label".to_owned(), vec![label])]))
+            .build();
+        let listed = engine.list_containers(Some(options)).await;
+        let listed = listed.map_err(|error| told("listing containers", &error))?;
+        Ok(listed.into_iter().filter_map(found).collect())
+    }
+
+    fn body(&self, name: &NodeId) -> ContainerCreateBody {
+        let config = &self.config;
+        let environment = (config.environment)(name).into_iter();
+        let labels = [
+            (CLUSTER, config.cluster.clone()),
+            (NODE, name.to_string()),
+            (EPOCH, config.epoch.to_string()),
+        ];
+        let read_only = |(here, there): &(String, String)| format!("{here}:{there}:ro");
+        ContainerCreateBody {
+            image: Some(config.image.clone()),
+            hostname: Some(name.to_string()),
+            cmd: (!config.command.is_empty()).then(|| config.command.clone()),
+            env: Some(
+                environment
+                    .map(|(key, value)| format!("{key}={value}"))
+                    .collect(),
+            ),
+            labels: Some(
+                labels
+                    .into_iter()
+                    .map(|(key, value)| (key.to_owned(), value))
+                    .collect(),
+            ),
+            host_config: Some(HostConfig {
+                binds: Some(config.mounts.iter().map(read_only).collect()),
+                network_mode: config.network.clone(),
+                memory: (config.memory_bytes > 0).then_some(config.memory_bytes),
+                nano_cpus: (config.cpu_millis > 0).then_some(config.cpu_millis * 1_000_000),
+                readonly_rootfs: Some(true),
+                cap_drop: Some(vec!["ALL".to_owned()]),
+                security_opt: Some(vec!["no-new-privileges".to_owned()]),
+                ..HostConfig::default()
+            }),
+            ..ContainerCreateBody::default()
+        }
+    }
+
+    async fn start(&self, engine: &Docker, name: &NodeId) -> Result<(), ProvisionError> {
+        let full = format!("{}-{name}", self.config.cluster);
+        let options = CreateContainerOptionsBuilder::new().name(&full).build();
+        let start = |error: Error| match error {
+            Error::DockerResponseServerError {
+                status_code: 404,
+                message,
+            } => ProvisionError::Absent(format!("{} ({message})", self.config.image)),
+            error => ProvisionError::Start {
+                name: name.clone(),
+                why: error.to_string(),
+            },
+        };
+        let created = engine
+            .create_container(Some(options), self.body(name))
+            .await
+            .map_err(start)?;
+        engine
+            .start_container(&created.id, None)
+            .await
+            .map_err(start)
+    }
+
+    async fn remove(&self, engine: &Docker, found: &Found) -> Result<(), ProvisionError> {
+        let options = RemoveContainerOptionsBuilder::new().force(true).build();
+        match engine.remove_container(&found.id, Some(options)).await {
+            // Somebody else removes it, or has.
+            Ok(())
+            | Err(Error::DockerResponseServerError {
+                status_code: 404 | 409,
+                ..
+            }) => Ok(()),
+            Err(error) => Err(told("removing a container", &error)),
+        }
+    }
+
+    /// Clears away what has ended, and what was told to and did not.
+    async fn sweep(
+        &self,
+        engine: &Docker,
+        state: &mut State,
+        all: &mut Vec<Found>,
+    ) -> Result<(), ProvisionError> {
+        let grace = Duration::from_secs(u64::try_from(self.config.grace_s).unwrap_or(0));
+        let mut kept = Vec::with_capacity(all.len());
+        for found in all.drain(..) {
+            let since = state.stopping.get(&found.name);
+            let is_late = since.is_some_and(|since| since.elapsed() >= grace);
+            if found.is_running && !is_late {
+                kept.push(found);
+                continue;
+            }
+            if since.is_none() {
+                tracing::warn!(node = %found.name, "a container ended by itself");
+                state.starts.failed(self.now_ms());
+                state.failed_starts += 1;
+            }
+            self.remove(engine, &found).await?;
+        }
+        *all = kept;
+        Ok(())
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    async fn carry_out(
+        &self,
+        engine: &Docker,
+        state: &mut State,
+        all: &[Found],
+        plan: &Plan,
+    ) -> Result<(), ProvisionError> {
+        for found in all.iter().filter(|found| plan.stop.contains(&found.name)) {
+            // A signal and no wait: draining takes as long as the grace.
+            let options = bollard::query_parameters::KillContainerOptionsBuilder::new()
+                .signal("SIGTERM")
+                .build();
+            match engine.kill_container(&found.id, Some(options)).await {
+                Ok(())
+                | Err(Error::DockerResponseServerError {
+                    status_code: 404 | 409,
+                    ..
+                }) => {}
+                Err(error) => return Err(told("asking a container to end", &error)),
+            }
+            state.stopping.insert(found.name.clone(), Instant::now());
+        }
+        for name in &plan.start {
+            state.starts.started(1, self.now_ms());
+            if let Err(error) = self.start(engine, name).await {
+                state.starts.failed(self.now_ms());
+                state.failed_starts += 1;
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    async fn reconcile(&self, desired: &Desired) -> Result<Outcome, ProvisionError> {
+        let mut state = self.state.lock().await;
+        let engine = self.engine().await?;
+        let mut all = self.found(&engine).await?;
+        let limits = &self.config.limits;
+        if !limits.dry_run {
+            self.sweep(&engine, &mut state, &mut all).await?;
+        }
+        state
+            .stopping
+            .retain(|name, _| all.iter().any(|found| found.name == *name));
+        let allowed = state
+            .starts
+            .allowed(limits.starts_per_minute, self.now_ms());
+        let seen = sighting(&state, &all);
+        let plan = plan(&seen, desired, limits, &self.config.prefix, allowed);
+        if plan.is_empty() {
+            return Ok(Outcome::Unchanged);
+        }
+        if limits.dry_run {
+            return Ok(Outcome::Would(plan));
+        }
+        self.carry_out(&engine, &mut state, &all, &plan).await?;
+        Ok(Outcome::Changed(plan))
+    }
+}
+
+fn found(container: ContainerSummary) -> Option<Found> {
+    let name = NodeId::new(container.labels?.get(NODE)?).ok()?;
+    let state = container.state?;
+    let is_running = matches!(
+        state,
+        ContainerSummaryStateEnum::RUNNING
+            | ContainerSummaryStateEnum::RESTARTING
+            | ContainerSummaryStateEnum::PAUSED
+    );
+    Some(Found {
+        name,
+        id: container.id?,
+        is_running,
+    })
+}
+
+fn sighting(state: &State, all: &[Found]) -> Sighting {
+    let seen = |found: &Found| ObservedNode {
+        name: found.name.clone(),
+        state: if state.stopping.contains_key(&found.name) {
+            ObservedState::Stopping
+        } else {
+            ObservedState::Up
+        },
+    };
+    let nodes: Vec<_> = all.iter().map(seen).collect();
+    let up = nodes
+        .iter()
+        .filter(|node| node.state == ObservedState::Up)
+        .count();
+    Sighting {
+        existing: u32::try_from(up).unwrap_or(u32::MAX),
+        nodes,
+        removal: Removal::Any,
+        failed_starts: state.failed_starts,
+    }
+}
+
+fn told(what: &'static str, error: &Error) -> ProvisionError {
+    ProvisionError::Failed {
+        what,
+        why: error.to_string(),
+    }
+}
+
+async fn in_time<T>(
+    call: impl Future<Output = Result<T, ProvisionError>>,
+) -> Result<T, ProvisionError> {
+    let late = ProvisionError::Late {
+        what: "Docker",
+        limit_ms: CALL_MS,
+    };
+    tokio::time::timeout(Duration::from_millis(CALL_MS), call)
+        .await
+        .unwrap_or(Err(late))
+}
+
+impl Provisioner for Containers {
+    async fn observe(&self) -> Result<Sighting, ProvisionError> {
+        in_time(async {
+            let state = self.state.lock().await;
+            let all = self.found(&self.engine().await?).await?;
+            Ok(sighting(&state, &all))
+        })
+        .await
+    }
+
+    async fn set(&self, desired: &Desired) -> Result<Outcome, ProvisionError> {
+        in_time(self.reconcile(desired)).await
+    }
+}

@@ -1,0 +1,115 @@
+//! Which processes carry a mark in their environment.
+//!
+//! The kernel keeps the environment that a process was started with, so a mark there names the node for
+//! as long as it lives, to whoever may signal it: no file can be lost, stale or half written, and there
+//! is no moment between the start of a node and the note that it was started.
+
+use std::fs;
+use std::io;
+use std::thread;
+use std::time::Duration;
+
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, pidfd_send_signal};
+
+/// Processes that are looked at; a machine has fewer.
+const PROCESSES_MAX: usize = 200_000;
+/// An exec takes well under a millisecond; a process that is empty for longer has an empty environment.
+const EXEC_READS_MAX: usize = 10;
+const EXEC_READ_INTERVAL: Duration = Duration::from_millis(1);
+
+/// A marked process, held so that its number cannot come to mean another.
+#[derive(Debug)]
+pub(crate) struct Marked {
+    pub(crate) value: String,
+    pub(crate) pid: Pid,
+    handle: OwnedFd,
+}
+
+impl Marked {
+    /// Asks the process itself, which passes it on as it likes.
+    pub(crate) fn ask_to_end(&self) -> io::Result<()> {
+        gone_is_fine(pidfd_send_signal(&self.handle, Signal::TERM))
+    }
+
+    /// Ends the process and all of its group.
+    pub(crate) fn kill(&self) -> io::Result<()> {
+        // While the group has members its number belongs to no other; without any it is gone.
+        if pidfd_send_signal(&self.handle, Signal::KILL).is_ok() {
+            return gone_is_fine(kill_process_group(self.pid, Signal::KILL));
+        }
+        Ok(())
+    }
+}
+
+fn gone_is_fine(result: Result<(), Errno>) -> io::Result<()> {
+    match result {
+        Ok(()) | Err(Errno::SRCH) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What the environment of a process says.
+enum Reading {
+    Marked(String),
+    Unmarked,
+    /// Nothing at all: a process in the middle of an exec shows no environment until the new one is there.
+    Empty,
+}
+
+/// Leaders of a process group that were started with `key=value`, whatever the value.
+///
+/// Blocks for some milliseconds while a process that may be ours is between two programs: taken for a
+/// stranger, its node would be started a second time.
+pub(crate) fn marked(key: &str) -> io::Result<Vec<Marked>> {
+    let entries = fs::read_dir("/proc")?
+        .take(PROCESSES_MAX)
+        .filter_map(Result::ok);
+    let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    Ok(numbers.filter_map(|number| look(number, key)).collect())
+}
+
+fn look(number: i32, key: &str) -> Option<Marked> {
+    let pid = Pid::from_raw(number)?;
+    // Most processes are somebody else's; the handle is opened for ours only, and then looked at again.
+    settled(number, key)?;
+    let handle = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+    let value = settled(number, key)?;
+    is_living_leader(number)?.then_some(Marked { value, pid, handle })
+}
+
+/// The value of the mark, once the process has an environment.
+fn settled(number: i32, key: &str) -> Option<String> {
+    for _ in 0..EXEC_READS_MAX {
+        match read(number, key)? {
+            Reading::Marked(value) => return Some(value),
+            Reading::Unmarked => return None,
+            // Threads of the kernel never have one, and lead no group.
+            Reading::Empty if !is_living_leader(number)? => return None,
+            Reading::Empty => thread::sleep(EXEC_READ_INTERVAL),
+        }
+    }
+    None
+}
+
+fn read(number: i32, key: &str) -> Option<Reading> {
+    let environment = fs::read(format!("/proc/{number}/environ")).ok()?;
+    if environment.is_empty() {
+        return Some(Reading::Empty);
+    }
+    let mark = environment.split(|byte| *byte == 0).find_map(|pair| {
+        let (name, value) = std::str::from_utf8(pair).ok()?.split_once('=')?;
+        (name == key).then(|| value.to_owned())
+    });
+    Some(mark.map_or(Reading::Unmarked, Reading::Marked))
+}
+
+fn is_living_leader(number: i32) -> Option<bool> {
+    let stat = fs::read_to_string(format!("/proc/{number}/stat")).ok()?;
+    // The name of the program is in parentheses and may hold any character.
+    let mut fields = stat[stat.rfind(')')? + 1..].split_whitespace();
+    let state = fields.next()?;
+    let group: i32 = fields.nth(1)?.parse().ok()?;
+    Some(!matches!(state, "Z" | "X") && group == number)
+}

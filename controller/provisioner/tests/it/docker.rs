@@ -1,0 +1,144 @@
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+use tidepool_core::NodeId;
+use tidepool_provisioner::{
+    ContainerConfig, Containers, Desired, Limits, Outcome, ProvisionError, Provisioner,
+};
+
+use crate::server::{Answer, Asked, Server};
+
+/// Containers by id: labels and state.
+type Engine = Arc<Mutex<BTreeMap<String, (Value, &'static str)>>>;
+
+/// What Docker's API answers to the calls that are made, by its version 1.41.
+fn answer(engine: &Engine, asked: &Asked) -> Answer {
+    let mut engine = engine.lock().unwrap();
+    let path = asked
+        .path
+        .split_once("/containers")
+        .map_or(asked.path.as_str(), |(_, rest)| rest);
+    match (
+        asked.method.as_str(),
+        path.trim_start_matches('/')
+            .split('/')
+            .collect::<Vec<_>>()
+            .as_slice(),
+    ) {
+        ("GET", ["json"]) => {
+            let shown = |(id, (labels, state)): (&String, &(Value, &str))| json!({"Id": id, "Labels": labels, "State": state});
+            (200, engine.iter().map(shown).collect())
+        }
+        ("POST", ["create"]) if asked.body["Image"] == "absent" => {
+            (404, json!({"message": "No such image: absent"}))
+        }
+        ("POST", ["create"]) => {
+            let id = format!("c{}", engine.len());
+            engine.insert(id.clone(), (asked.body["Labels"].clone(), "created"));
+            (201, json!({"Id": id, "Warnings": []}))
+        }
+        ("POST", [id, "start"]) => {
+            engine.get_mut(*id).unwrap().1 = "running";
+            (204, Value::Null)
+        }
+        ("POST", [id, "kill"]) => {
+            engine.get_mut(*id).unwrap().1 = "exited";
+            (204, Value::Null)
+        }
+        ("DELETE", [id]) => {
+            engine.remove(*id);
+            (204, Value::Null)
+        }
+        _ if asked.path.ends_with("/version") => {
+            (200, json!({"ApiVersion": "1.41", "Version": "20.10.24"}))
+        }
+        _ => (500, json!({"message": format!("not recorded: {asked:?}")})),
+    }
+}
+
+fn config(socket: &str, image: &str) -> ContainerConfig {
+    ContainerConfig {
+        socket: socket.to_owned(),
+        cluster: "tide".to_owned(),
+        prefix: "node".to_owned(),
+        epoch: 7,
+        image: image.to_owned(),
+        network: Some("tide-net".to_owned()),
+        command: vec!["node".to_owned()],
+        environment: Box::new(|name| vec![("NODE".to_owned(), name.to_string())]),
+        mounts: vec![("/etc/tide/secret".to_owned(), "/run/secret".to_owned())],
+        memory_bytes: 64 << 20,
+        cpu_millis: 500,
+        grace_s: 10,
+        limits: Limits::default(),
+    }
+}
+
+fn desired(count: u32, drain: &[&str]) -> Desired {
+    Desired {
+        count,
+        drain: drain
+            .iter()
+            .map(|name| NodeId::new(name).unwrap())
+            .collect(),
+    }
+}
+
+#[tokio::test]
+async fn containers_are_made_confined_adopted_and_cleared_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("docker.sock");
+    let listener = tokio::net::UnixListener::bind(&path).unwrap();
+    let engine = Engine::default();
+    let shared = Arc::clone(&engine);
+    let server = Server::new(move |asked: &Asked| answer(&shared, asked));
+    let serving = Arc::clone(&server);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(Arc::clone(&serving).serve(stream));
+        }
+    });
+    let socket = path.to_str().unwrap();
+    let containers = Containers::new(config(socket, "tidepool")).unwrap();
+    let outcome = containers.set(&desired(2, &[])).await.unwrap();
+    assert!(
+        matches!(&outcome, Outcome::Changed(plan) if plan.start.len() == 2),
+        "{outcome:?}"
+    );
+    let made = server
+        .asked
+        .lock()
+        .unwrap()
+        .iter()
+        .find(|asked| asked.path.ends_with("/create"))
+        .cloned()
+        .unwrap();
+    let host = &made.body["HostConfig"];
+    assert_eq!(host["ReadonlyRootfs"], true);
+    assert_eq!(host["CapDrop"], json!(["ALL"]));
+    assert_eq!(host["Memory"], 64 << 20);
+    assert_eq!(host["NanoCpus"], 500_000_000);
+    assert_eq!(host["NetworkMode"], "tide-net");
+    assert_eq!(host["Binds"], json!(["/etc/tide/secret:/run/secret:ro"]));
+    assert_eq!(
+        made.body["Labels"],
+        json!({"io.tidepool.cluster": "tide", "io.tidepool.node": "node-0", "io.tidepool.epoch": "7"})
+    );
+    // The next leader finds them, and ends the drained one.
+    let next = Containers::new(config(socket, "tidepool")).unwrap();
+    assert_eq!(
+        next.set(&desired(2, &[])).await.unwrap(),
+        Outcome::Unchanged
+    );
+    next.set(&desired(1, &["node-0"])).await.unwrap();
+    assert_eq!(
+        next.set(&desired(1, &["node-0"])).await.unwrap(),
+        Outcome::Unchanged
+    );
+    let left = next.observe().await.unwrap();
+    assert_eq!((left.existing, left.nodes[0].name.as_str()), (1, "node-1"));
+    let absent = Containers::new(config(socket, "absent")).unwrap();
+    let error = absent.set(&desired(2, &[])).await.unwrap_err();
+    assert!(matches!(error, ProvisionError::Absent(_)), "{error}");
+}

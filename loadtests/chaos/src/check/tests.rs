@@ -1,0 +1,349 @@
+use super::*;
+use crate::history::{FaultKind, RequestKind};
+
+const SECOND_US: u64 = 1_000_000;
+
+fn echo(id: u64) -> Request {
+    let intended_us = id * 10_000;
+    Request {
+        id,
+        kind: RequestKind::Echo,
+        intended_us,
+        sent_us: intended_us + 50,
+        ended_us: intended_us + 2_050,
+        status: 200,
+        code: None,
+        worker: Some(format!("echo-1@n{}", id % 4)),
+        balancer: (id % 2) as usize,
+        attempts: 1,
+        is_own: true,
+    }
+}
+
+fn note(id: u64) -> Request {
+    Request {
+        kind: RequestKind::Note,
+        ..echo(id)
+    }
+}
+
+/// A healthy run of ten seconds: a fault from 4 s to 6 s that touches node n9, notes that are
+/// kept, two leaders one after the other.
+struct Story {
+    demands: Demands,
+    requests: Vec<Request>,
+    fault: Fault,
+    found: Vec<Found>,
+    desired: Vec<Desired>,
+    rss_kib: u64,
+    planned: u64,
+}
+
+impl Story {
+    fn new() -> Self {
+        let mut requests: Vec<_> = (0..1_000).map(echo).collect();
+        let notes = [5, 405, 905];
+        notes.iter().for_each(|id| requests[*id] = note(*id as u64));
+        let found = notes.map(|id| Found {
+            id: id as u64,
+            times: 1,
+        });
+        Self {
+            demands: Demands {
+                good_share_min: Some(1.0),
+                silent_after_ms: Some(750),
+                p99_ratio_max: Some(1.5),
+                recovery_ms: Some(1_000),
+                rss_max_mib: Some(512),
+                note_fails_within_ms: Some(1_000),
+                desired_min: Some(2),
+                ..Demands::default()
+            },
+            requests,
+            fault: Fault {
+                kind: FaultKind::Frozen,
+                target: "n9".to_owned(),
+                balancer: None,
+                from_us: 4 * SECOND_US,
+                until_us: 6 * SECOND_US,
+            },
+            found: found.to_vec(),
+            desired: [(1, 7, 1, "c0"), (2, 7, 2, "c0"), (3, 8, 1, "c1")]
+                .map(|(position, epoch, seq, writer)| Desired {
+                    at_us: position * SECOND_US,
+                    position,
+                    epoch,
+                    seq,
+                    writer: Some(writer.to_owned()),
+                })
+                .to_vec(),
+            rss_kib: 100 * 1_024,
+            planned: 1_000,
+        }
+    }
+
+    fn lines(self) -> Vec<Line> {
+        let header = Header {
+            scenario: "story".to_owned(),
+            seed: 1,
+            begun: String::new(),
+            warmup_us: 0,
+            demands: self.demands,
+        };
+        let mut lines = vec![Line::Header(header)];
+        lines.extend(self.requests.into_iter().map(Line::Request));
+        lines.push(Line::Fault(self.fault));
+        lines.extend(self.desired.into_iter().map(Line::Desired));
+        lines.extend(self.found.into_iter().map(Line::Found));
+        lines.push(Line::Sample(Sample {
+            at_us: 0,
+            process: "b0".to_owned(),
+            rss_kib: self.rss_kib,
+        }));
+        lines.push(Line::End {
+            planned: self.planned,
+        });
+        lines
+    }
+}
+
+#[track_caller]
+fn breaks(law: &str, plant: impl FnOnce(&mut Story)) {
+    let mut story = Story::new();
+    plant(&mut story);
+    let verdict = judge(&story.lines());
+    let broken: Vec<_> = verdict.findings.iter().map(|f| f.law).collect();
+    assert!(broken.contains(&law), "{law}: {:?}", verdict.findings);
+    assert!(
+        broken.iter().all(|other| *other == law),
+        "also others: {:?}",
+        verdict.findings
+    );
+}
+
+fn fails(request: &mut Request, status: u16, code: &str) {
+    request.status = status;
+    request.code = Some(code.to_owned());
+    request.worker = None;
+}
+
+#[test]
+fn a_good_history_breaks_no_law() {
+    let verdict = judge(&Story::new().lines());
+    assert!(verdict.is_pass(), "{:?}", verdict.findings);
+    let figures = verdict.figures;
+    assert_eq!((figures.echo, figures.echo_failed), (997, 0));
+    assert_eq!((figures.notes, figures.notes_kept), (3, 3));
+    assert_eq!(figures.desired, (3, 2));
+    assert_eq!(figures.faulty.p99_ms, 2.05);
+}
+
+#[test]
+fn a_request_that_never_ends_is_found() {
+    breaks("ended once", |story| {
+        story.requests.remove(100);
+    });
+    breaks("ended once", |story| story.planned = 1_001);
+}
+
+#[test]
+fn a_request_that_ends_twice_is_found() {
+    breaks("ended once", |story| story.requests.push(echo(100)));
+    breaks("ended once", |story| story.planned = 999);
+}
+
+#[test]
+fn a_history_that_breaks_off_is_no_pass() {
+    let mut lines = Story::new().lines();
+    lines.pop();
+    assert!(!judge(&lines).is_pass());
+    assert!(!judge(&[]).is_pass());
+    assert!(!judge(&lines[1..]).is_pass());
+}
+
+#[test]
+fn an_answer_from_before_the_question_is_found() {
+    breaks("time goes on", |story| {
+        story.requests[100].ended_us = story.requests[100].sent_us - 1;
+    });
+}
+
+#[test]
+fn the_answer_to_somebody_else_is_found() {
+    breaks("own answers", |story| story.requests[100].is_own = false);
+}
+
+#[test]
+fn an_end_without_a_reason_is_found() {
+    let plant = |code: Option<&str>| {
+        let code = code.map(str::to_owned);
+        move |story: &mut Story| {
+            story.demands.good_share_min = None;
+            story.requests[100].status = 0;
+            story.requests[100].code = code;
+        }
+    };
+    breaks("clear ends", plant(None));
+    breaks("clear ends", plant(Some("timeout")));
+}
+
+#[test]
+fn one_failed_request_of_all_is_found() {
+    breaks("good share", |story| {
+        fails(&mut story.requests[100], 503, "overloaded");
+    });
+    let mut story = Story::new();
+    story.demands.good_share_min = Some(0.99);
+    fails(&mut story.requests[100], 503, "overloaded");
+    assert!(judge(&story.lines()).is_pass());
+}
+
+#[test]
+fn a_request_for_a_node_that_fell_silent_is_found() {
+    let from_n9 = |story: &mut Story, at: usize| {
+        story.requests[at].worker = Some("echo-1@n9".to_owned());
+    };
+    // Sent 760 ms after it froze.
+    breaks("silent nodes get nothing", |story| from_n9(story, 476));
+    // The node was cut off from the first balancer only: number 477 went to the other one.
+    let mut story = Story::new();
+    (story.fault.kind, story.fault.balancer) = (FaultKind::Cut, Some(0));
+    from_n9(&mut story, 477);
+    assert!(judge(&story.lines()).is_pass());
+    for fine in [474, 300, 601] {
+        let mut story = Story::new();
+        from_n9(&mut story, fine);
+        assert!(judge(&story.lines()).is_pass(), "{fine}");
+    }
+}
+
+#[test]
+fn slow_answers_under_fault_are_found_from_when_they_were_due() {
+    breaks("p99 under fault", |story| {
+        for request in &mut story.requests[410..420] {
+            // The client was late, so the answer was: that does not excuse it.
+            (request.sent_us, request.ended_us) =
+                (request.sent_us + 5_000, request.ended_us + 5_000);
+        }
+    });
+    breaks("p99 under fault", |story| {
+        story.fault.from_us = 0;
+        story.demands.silent_after_ms = None;
+    });
+}
+
+#[test]
+fn a_slow_node_with_too_large_a_share_is_found() {
+    breaks("share of slow nodes", |story| {
+        (story.fault.kind, story.fault.target) = (FaultKind::Slow, "n1".to_owned());
+        story.demands.slow_share_max = Some(0.15);
+    });
+    breaks("share of slow nodes", |story| {
+        story.demands.slow_share_max = Some(0.15);
+    });
+}
+
+#[test]
+fn a_failure_after_the_time_to_recover_is_found() {
+    breaks("recovery", |story| {
+        story.demands.good_share_min = None;
+        fails(&mut story.requests[701], 503, "overloaded");
+    });
+    breaks("recovery", |story| story.fault.until_us = 60 * SECOND_US);
+}
+
+#[test]
+fn slow_answers_after_the_time_to_recover_are_found() {
+    breaks("normal again", |story| {
+        story.demands.normal_ratio_max = Some(2.0);
+        for request in &mut story.requests[701..] {
+            request.ended_us += 50_000;
+        }
+    });
+}
+
+#[test]
+fn dear_refusals_are_found_and_none_at_all_show_nothing() {
+    let demand = |story: &mut Story| {
+        story.demands.good_share_min = None;
+        story.demands.refusals_p99_ms = Some(5.0);
+    };
+    breaks("cheap refusals", demand);
+    breaks("cheap refusals", |story| {
+        demand(story);
+        fails(&mut story.requests[450], 503, "overloaded");
+        story.requests[450].ended_us += 10_000;
+    });
+}
+
+#[test]
+fn little_goodput_is_found() {
+    let overload = |story: &mut Story, least| {
+        story.fault.kind = FaultKind::Overloaded;
+        story.demands.goodput_min_per_s = Some(least);
+    };
+    breaks("goodput", |story| overload(story, 101.0));
+    let mut story = Story::new();
+    overload(&mut story, 99.0);
+    assert!(judge(&story.lines()).is_pass());
+    breaks("goodput", |story| {
+        story.demands.goodput_min_per_s = Some(1.0);
+    });
+}
+
+#[test]
+fn memory_beyond_its_bound_is_found() {
+    breaks("bounded memory", |story| story.rss_kib = 513 * 1_024);
+}
+
+#[test]
+fn a_lost_note_is_found() {
+    breaks("kept notes", |story| story.found[1].times = 0);
+    breaks("kept notes", |story| {
+        story.found.pop();
+    });
+}
+
+#[test]
+fn a_doubled_refused_or_strange_note_is_found() {
+    breaks("kept notes", |story| story.found[1].times = 2);
+    breaks("kept notes", |story| {
+        fails(&mut story.requests[405], 503, "overloaded");
+    });
+    breaks("kept notes", |story| {
+        story.found.push(Found { id: 6, times: 1 });
+    });
+    // Nobody knows: it may be there or not, but not twice.
+    for (times, is_pass) in [(0, true), (1, true), (2, false)] {
+        let mut story = Story::new();
+        fails(&mut story.requests[405], 500, "worker_lost");
+        story.found[1].times = times;
+        assert_eq!(judge(&story.lines()).is_pass(), is_pass, "{times}");
+    }
+}
+
+#[test]
+fn a_note_that_fails_late_is_found() {
+    breaks("notes fail at once", |story| {
+        fails(&mut story.requests[405], 503, "dependency_unavailable");
+        story.requests[405].ended_us += 1_500_000;
+        story.found[1].times = 0;
+    });
+}
+
+#[test]
+fn an_epoch_that_falls_is_found() {
+    breaks("epochs grow", |story| {
+        let mut late = story.desired[1].clone();
+        (late.position, late.seq) = (4, 3);
+        story.desired.push(late);
+    });
+    breaks("epochs grow", |story| story.desired.truncate(1));
+}
+
+#[test]
+fn two_writers_of_one_epoch_are_found() {
+    breaks("one writer an epoch", |story| {
+        story.desired[1].writer = Some("c1".to_owned());
+    });
+}

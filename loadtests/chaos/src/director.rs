@@ -1,0 +1,201 @@
+//! Does what the plan says, and writes down from when to when it was in force.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use tidepool_store::{Lease, RedisStore};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::attack::Attack;
+use crate::client::micros;
+use crate::cluster::{Cluster, Proxied, Who};
+use crate::history::{Fault, FaultKind, Line, Recorder};
+use crate::run::Plant;
+use crate::scenario::{Act, Step, Whom};
+
+/// Name of the lease that controllers contend for.
+pub(crate) const LEASE: &str = "controller";
+
+/// Who does it.
+pub(crate) struct Director {
+    pub(crate) cluster: Cluster,
+    pub(crate) recorder: Recorder,
+    pub(crate) begun: Instant,
+    pub(crate) proxied: Proxied,
+    pub(crate) plant: Option<Plant>,
+    /// Tells the client how much to send.
+    pub(crate) surge: watch::Sender<f64>,
+    pub(crate) store: Option<RedisStore>,
+    open: Vec<Fault>,
+    leader: Option<Who>,
+    attack: Option<Attack>,
+}
+
+impl Director {
+    /// Has done nothing yet.
+    pub(crate) fn new(
+        cluster: Cluster,
+        recorder: Recorder,
+        begun: Instant,
+        proxied: Proxied,
+        surge: watch::Sender<f64>,
+        (plant, store): (Option<Plant>, Option<RedisStore>),
+    ) -> Self {
+        Self {
+            cluster,
+            recorder,
+            begun,
+            proxied,
+            plant,
+            surge,
+            store,
+            open: Vec::new(),
+            leader: None,
+            attack: None,
+        }
+    }
+
+    /// Does all of a plan, and returns when the last step is done. What is still in force then is
+    /// over at `end`.
+    pub(crate) async fn play(&mut self, plan: &[Step], end: Duration) -> anyhow::Result<()> {
+        for step in plan {
+            tokio::time::sleep_until(self.begun + step.at).await;
+            self.act(step.act)
+                .await
+                .with_context(|| format!("the step at {:?} failed: {:?}", step.at, step.act))?;
+        }
+        tokio::time::sleep_until(self.begun + end).await;
+        for fault in std::mem::take(&mut self.open) {
+            self.write_down(fault).await;
+        }
+        Ok(())
+    }
+
+    async fn act(&mut self, act: Act) -> anyhow::Result<()> {
+        match act {
+            Act::Kill(whom) => {
+                let who = self.find(whom).await?;
+                let process = self.cluster.take(who)?;
+                self.begin(FaultKind::Killed, who.name(), None);
+                process.kill().await
+            }
+            Act::Freeze(whom) => {
+                let who = self.find(whom).await?;
+                if self.plant != Some(Plant::ShamFreeze) {
+                    self.cluster.process(who)?.freeze()?;
+                }
+                self.begin(FaultKind::Frozen, who.name(), None);
+                Ok(())
+            }
+            Act::Thaw(whom) => {
+                let who = self.find(whom).await?;
+                // Over as soon as it may run again, not when that is known.
+                self.end(&who.name()).await;
+                self.cluster.process(who)?.thaw()
+            }
+            Act::Stop(whom) => {
+                let who = self.find(whom).await?;
+                self.begin(FaultKind::Stopped, who.name(), None);
+                self.cluster.stop(who).await
+            }
+            Act::Start(whom) => {
+                let who = self.find(whom).await?;
+                self.cluster.begin(who).await?;
+                self.end(&who.name()).await;
+                Ok(())
+            }
+            Act::Wipe => self.cluster.wipe(),
+            Act::Weather {
+                node,
+                weather,
+                fault,
+            } => {
+                let name = Who::Node(node).name();
+                if fault.is_none() {
+                    self.end(&name).await;
+                }
+                self.cluster.proxy(node)?.set(weather);
+                if let Some(kind) = fault {
+                    let only = (self.proxied == Proxied::First).then_some(0);
+                    self.begin(kind, name, only);
+                }
+                Ok(())
+            }
+            Act::Surge(factor) => {
+                self.surge.send_replace(factor);
+                if factor > 1.0 {
+                    self.begin(FaultKind::Overloaded, "clients".to_owned(), None);
+                } else {
+                    self.end("clients").await;
+                }
+                Ok(())
+            }
+            Act::Pelt { node, begins } => self.pelt(Who::Node(node), begins).await,
+        }
+    }
+
+    async fn pelt(&mut self, who: Who, begins: bool) -> anyhow::Result<()> {
+        self.attack = None;
+        if begins {
+            self.attack = Some(Attack::start(self.cluster.addr(who)?));
+            self.begin(FaultKind::Pelted, who.name(), None);
+        } else {
+            self.end(&who.name()).await;
+        }
+        Ok(())
+    }
+
+    /// Who is meant. The leader is looked for once.
+    async fn find(&mut self, whom: Whom) -> anyhow::Result<Who> {
+        if let Whom::The(who) = whom {
+            return Ok(who);
+        }
+        if let Some(leader) = self.leader {
+            return Ok(leader);
+        }
+        let store = self
+            .store
+            .as_ref()
+            .context("without a Redis nobody leads")?;
+        let held = store.current(LEASE).await?.context("nobody leads")?;
+        for n in 0..8 {
+            let who = Who::Controller(n);
+            // A holder is a name and, after it, one of its lives.
+            if held.holder.split('/').next() == Some(&who.name()) {
+                self.leader = Some(who);
+                return Ok(who);
+            }
+        }
+        bail!("{} leads, and is not of this run", held.holder)
+    }
+
+    fn since_us(&self) -> u64 {
+        micros(self.begun.elapsed())
+    }
+
+    fn begin(&mut self, kind: FaultKind, target: String, balancer: Option<usize>) {
+        let from_us = self.since_us();
+        self.open.push(Fault {
+            kind,
+            target,
+            balancer,
+            from_us,
+            until_us: from_us,
+        });
+    }
+
+    async fn end(&mut self, target: &str) {
+        let is_over = |fault: &mut Fault| fault.target == target;
+        for fault in self.open.extract_if(.., is_over).collect::<Vec<_>>() {
+            self.write_down(fault).await;
+        }
+    }
+
+    async fn write_down(&self, fault: Fault) {
+        let until_us = self.since_us();
+        self.recorder
+            .add(Line::Fault(Fault { until_us, ..fault }))
+            .await;
+    }
+}

@@ -1,0 +1,465 @@
+//! All scenarios.
+
+use std::time::Duration;
+
+use super::{Act, Length, Scenario, Step, Whom};
+use crate::check::Demands;
+use crate::client::Load;
+use crate::cluster::{Layout, Proxied, Who};
+use crate::history::FaultKind;
+use crate::proxy::{Way, Weather};
+
+const LAYOUT: Layout = Layout {
+    nodes: 4,
+    balancers: 2,
+    controllers: 0,
+    has_redis: false,
+    proxied: Proxied::Nobody,
+    workers: 2,
+    slots: 8,
+};
+const LOAD: Load = Load {
+    rate_per_s: 200.0,
+    note_every: 0,
+    work_ms: 20,
+};
+const WITH_NOTES: Load = Load {
+    note_every: 10,
+    ..LOAD
+};
+const WITH_REDIS: Layout = Layout {
+    has_redis: true,
+    ..LAYOUT
+};
+/// Places of the small cluster that is overloaded, and what each does in a second.
+const SCARCE: Layout = Layout {
+    workers: 1,
+    slots: 1,
+    ..LAYOUT
+};
+const SCARCE_WORK_MS: u64 = 50;
+const SCARCE_CAPACITY_PER_S: f64 = 4.0 * 1_000.0 / SCARCE_WORK_MS as f64;
+
+fn demands() -> Demands {
+    Demands {
+        good_share_min: Some(1.0),
+        recovery_ms: Some(3_000),
+        rss_max_mib: Some(512),
+        ..Demands::default()
+    }
+}
+
+/// The scenario of a name.
+#[must_use]
+pub fn find(name: &str) -> Option<Scenario> {
+    table().into_iter().find(|scenario| scenario.name == name)
+}
+
+/// All of them.
+#[must_use]
+pub fn table() -> Vec<Scenario> {
+    [nodes(), ways(), redis(), controllers(), operations()].concat()
+}
+
+fn nodes() -> Vec<Scenario> {
+    vec![
+        Scenario {
+            name: "node-kills",
+            fault: "SIGKILL of one of 4 nodes every 5 s, back after 1 s",
+            must_hold: "0 failed idempotent requests",
+            layout: LAYOUT,
+            load: LOAD,
+            seconds: 120,
+            demands: demands(),
+            plan: node_kills,
+        },
+        Scenario {
+            name: "node-kills-notes",
+            fault: "the same, with a Redis, nodes found in it, and notes among the requests",
+            must_hold: "0 failed idempotent requests; acknowledged notes there exactly once, others at most once",
+            layout: WITH_REDIS,
+            load: WITH_NOTES,
+            seconds: 120,
+            demands: demands(),
+            plan: node_kills,
+        },
+        Scenario {
+            name: "node-freeze",
+            fault: "SIGSTOP of one of 4 nodes for up to 30 s, then SIGCONT",
+            must_hold: "nothing handed to it after 750 ms; 0 failed idempotent requests",
+            layout: LAYOUT,
+            load: LOAD,
+            seconds: 60,
+            demands: Demands {
+                silent_after_ms: Some(750),
+                ..demands()
+            },
+            plan: |length, _| freeze(length, Whom::The(Who::Node(1)), 30),
+        },
+        Scenario {
+            name: "node-slow",
+            fault: "one of 4 nodes 10 times slower: its answers take 180 ms longer than the 20 ms of work (proxy)",
+            must_hold: "p99 <= 1.5 x healthy; its share <= 15 %; 0 failed",
+            layout: Layout {
+                proxied: Proxied::Everybody,
+                ..LAYOUT
+            },
+            load: LOAD,
+            seconds: 60,
+            demands: Demands {
+                p99_ratio_max: Some(1.5),
+                slow_share_max: Some(0.15),
+                ..demands()
+            },
+            plan: |length, _| {
+                let back = Way::late(Duration::from_millis(180), Duration::ZERO);
+                let weather = Weather {
+                    back,
+                    ..Weather::default()
+                };
+                spell(length, weather, FaultKind::Slow)
+            },
+        },
+    ]
+}
+
+fn ways() -> Vec<Scenario> {
+    let cut = |name, fault, plan| Scenario {
+        name,
+        fault,
+        must_hold: "nothing handed over after 750 ms; heals within 3 s; 0 failed idempotent requests",
+        layout: Layout {
+            proxied: Proxied::First,
+            ..LAYOUT
+        },
+        load: LOAD,
+        seconds: 45,
+        demands: Demands {
+            silent_after_ms: Some(750),
+            ..demands()
+        },
+        plan,
+    };
+    vec![
+        cut(
+            "cut-full",
+            "partition between one balancer and one node, both ways (proxy)",
+            |length, _| {
+                let shut = Weather {
+                    there: Way::shut(),
+                    back: Way::shut(),
+                };
+                spell(length, shut, FaultKind::Cut)
+            },
+        ),
+        cut(
+            "cut-requests",
+            "partition one way: the node hears nothing of the balancer (proxy)",
+            |length, _| {
+                let shut = Weather {
+                    there: Way::shut(),
+                    back: Way::default(),
+                };
+                spell(length, shut, FaultKind::Cut)
+            },
+        ),
+        cut(
+            "cut-answers",
+            "partition the other way: the balancer hears nothing of the node (proxy)",
+            |length, _| {
+                let shut = Weather {
+                    there: Way::default(),
+                    back: Way::shut(),
+                };
+                spell(length, shut, FaultKind::Cut)
+            },
+        ),
+        cut(
+            "cut-flapping",
+            "partition that comes and goes every second (proxy)",
+            flapping,
+        ),
+    ]
+}
+
+fn redis() -> Vec<Scenario> {
+    let row = |name, fault, load, note_fails_within_ms, plan| Scenario {
+        name,
+        fault,
+        must_hold: "echo >= 99.99 % good, p99 <= 1.1 x; notes fail clearly within 1 s; recovery <= 2 s; notes as acknowledged",
+        layout: WITH_REDIS,
+        load,
+        seconds: 90,
+        demands: Demands {
+            good_share_min: Some(0.9999),
+            p99_ratio_max: Some(1.1),
+            recovery_ms: Some(2_000),
+            note_fails_within_ms,
+            ..demands()
+        },
+        plan,
+    };
+    const REDIS: Whom = Whom::The(Who::Redis);
+    vec![
+        row(
+            "redis-kill",
+            "Redis killed for up to 60 s",
+            WITH_NOTES,
+            Some(1_000),
+            |length, _| {
+                let end = length.calm + length.faults.min(Duration::from_secs(60));
+                vec![
+                    at(length.calm, Act::Kill(REDIS)),
+                    at(end, Act::Start(REDIS)),
+                ]
+            },
+        ),
+        row(
+            "redis-freeze",
+            "Redis frozen for up to 60 s",
+            WITH_NOTES,
+            Some(1_000),
+            |length, _| freeze(length, REDIS, 60),
+        ),
+        row(
+            "redis-empty",
+            "Redis killed for 10 s, restarted without its data (no notes: they are gone by intent)",
+            LOAD,
+            None,
+            |length, _| {
+                let end = length.calm + length.faults.min(Duration::from_secs(10));
+                vec![
+                    at(length.calm, Act::Kill(REDIS)),
+                    at(end, Act::Wipe),
+                    at(end, Act::Start(REDIS)),
+                ]
+            },
+        ),
+    ]
+}
+
+fn controllers() -> Vec<Scenario> {
+    let row = |name, fault, plan| Scenario {
+        name,
+        fault,
+        must_hold: "epochs only grow, one writer each; 0 failed idempotent requests",
+        layout: Layout {
+            controllers: 2,
+            ..WITH_REDIS
+        },
+        load: WITH_NOTES,
+        seconds: 60,
+        demands: Demands {
+            desired_min: Some(2),
+            ..demands()
+        },
+        plan,
+    };
+    vec![
+        row(
+            "leader-kills",
+            "the leading controller killed, back after 6 s",
+            |length, _| {
+                let back = length.calm + Duration::from_secs(6);
+                vec![
+                    at(length.calm, Act::Kill(Whom::Leader)),
+                    at(back, Act::Start(Whom::Leader)),
+                ]
+            },
+        ),
+        row(
+            "leader-freeze",
+            "the leading controller frozen past its lease, then woken",
+            |length, _| freeze(length, Whom::Leader, 12),
+        ),
+    ]
+}
+
+fn operations() -> Vec<Scenario> {
+    vec![
+        Scenario {
+            name: "rolling-restart",
+            fault: "every node and balancer stopped (SIGTERM) and started anew, one after the other",
+            must_hold: "0 failed requests",
+            layout: LAYOUT,
+            load: LOAD,
+            seconds: 60,
+            demands: demands(),
+            plan: rolling,
+        },
+        Scenario {
+            name: "node-drain",
+            fault: "two of 4 nodes stopped (SIGTERM) under load, for good",
+            must_hold: "0 failed requests",
+            layout: LAYOUT,
+            load: LOAD,
+            seconds: 30,
+            demands: Demands {
+                // The faults end with the run: nothing is left to recover from.
+                recovery_ms: None,
+                ..demands()
+            },
+            plan: |length, _| {
+                let second = length.calm + length.faults / 2;
+                vec![
+                    at(length.calm, Act::Stop(Whom::The(Who::Node(0)))),
+                    at(second, Act::Stop(Whom::The(Who::Node(2)))),
+                ]
+            },
+        },
+        overload(),
+        Scenario {
+            name: "strangers",
+            fault: "malformed, endless, half-open and silent connections at a node's port for links",
+            must_hold: "0 failed; p99 <= 1.2 x; memory bounded",
+            layout: LAYOUT,
+            load: LOAD,
+            seconds: 40,
+            demands: Demands {
+                p99_ratio_max: Some(1.2),
+                ..demands()
+            },
+            plan: |length, _| {
+                let pelt = |begins| Act::Pelt { node: 0, begins };
+                let end = length.calm + length.faults;
+                vec![at(length.calm, pelt(true)), at(end, pelt(false))]
+            },
+        },
+    ]
+}
+
+fn overload() -> Scenario {
+    Scenario {
+        name: "overload",
+        fault: "10 times the capacity of 80/s (4 places, 50 ms of work), open loop",
+        must_hold: "goodput >= 95 % of capacity; refusals p99 <= 5 ms; memory bounded; normal within 2 s",
+        layout: SCARCE,
+        load: Load {
+            rate_per_s: SCARCE_CAPACITY_PER_S * 0.5,
+            work_ms: SCARCE_WORK_MS,
+            ..LOAD
+        },
+        seconds: 90,
+        demands: Demands {
+            good_share_min: None,
+            recovery_ms: Some(2_000),
+            normal_ratio_max: Some(2.0),
+            refusals_p99_ms: Some(5.0),
+            goodput_min_per_s: Some(SCARCE_CAPACITY_PER_S * 0.95),
+            ..demands()
+        },
+        plan: |length, _| {
+            let end = length.calm + length.faults;
+            // 20 times half of the capacity.
+            vec![at(length.calm, Act::Surge(20.0)), at(end, Act::Surge(1.0))]
+        },
+    }
+}
+
+fn at(at: Duration, act: Act) -> Step {
+    Step { at, act }
+}
+
+fn node_kills(length: Length, rng: &mut fastrand::Rng) -> Vec<Step> {
+    let every = Duration::from_secs(5);
+    let kills = (length.faults.as_secs_f64() / every.as_secs_f64()).ceil() as u32;
+    let steps = (0..kills).flat_map(|n| {
+        let node = Whom::The(Who::Node(rng.usize(0..LAYOUT.nodes)));
+        let kill = length.calm + every * n;
+        [
+            at(kill, Act::Kill(node)),
+            at(kill + Duration::from_secs(1), Act::Start(node)),
+        ]
+    });
+    steps.collect()
+}
+
+fn freeze(length: Length, whom: Whom, seconds_max: u64) -> Vec<Step> {
+    let end = length.calm + length.faults.min(Duration::from_secs(seconds_max));
+    vec![at(length.calm, Act::Freeze(whom)), at(end, Act::Thaw(whom))]
+}
+
+/// Bad weather before the second node, from the first fault to the last.
+fn spell(length: Length, weather: Weather, fault: FaultKind) -> Vec<Step> {
+    vec![
+        at(
+            length.calm,
+            Act::Weather {
+                node: 1,
+                weather,
+                fault: Some(fault),
+            },
+        ),
+        at(length.calm + length.faults, clear()),
+    ]
+}
+
+fn clear() -> Act {
+    Act::Weather {
+        node: 1,
+        weather: Weather::default(),
+        fault: None,
+    }
+}
+
+fn flapping(length: Length, _: &mut fastrand::Rng) -> Vec<Step> {
+    let shut = Act::Weather {
+        node: 1,
+        weather: Weather {
+            there: Way::shut(),
+            back: Way::shut(),
+        },
+        fault: Some(FaultKind::Cut),
+    };
+    let second = Duration::from_secs(1);
+    let turns = (length.faults.as_secs() / 2).max(1) as u32;
+    let steps = (0..turns).flat_map(|n| {
+        let begin = length.calm + second * (2 * n);
+        [at(begin, shut), at(begin + second, clear())]
+    });
+    steps.collect()
+}
+
+fn rolling(length: Length, _: &mut fastrand::Rng) -> Vec<Step> {
+    let nodes = (0..LAYOUT.nodes).map(Who::Node);
+    let all: Vec<_> = nodes
+        .chain((0..LAYOUT.balancers).map(Who::Balancer))
+        .collect();
+    let every = length.faults / all.len() as u32;
+    let steps = all.into_iter().zip(0_u32..).flat_map(|(who, n)| {
+        let begin = length.calm + every * n;
+        let whom = Whom::The(who);
+        [at(begin, Act::Stop(whom)), at(begin, Act::Start(whom))]
+    });
+    steps.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_plans_stay_within_their_runs() {
+        let all = table();
+        for scenario in &all {
+            let same = all.iter().filter(|other| other.name == scenario.name);
+            assert_eq!(same.count(), 1, "{}", scenario.name);
+            for seconds in [12, scenario.seconds] {
+                let length = Length::of(seconds);
+                let steps = (scenario.plan)(length, &mut fastrand::Rng::with_seed(1));
+                assert!(!steps.is_empty(), "{}", scenario.name);
+                assert!(steps.is_sorted_by_key(|step| step.at), "{}", scenario.name);
+                let all = length.all();
+                assert!(steps.iter().all(|step| step.at < all), "{}", scenario.name);
+            }
+        }
+    }
+
+    #[test]
+    fn the_same_seed_makes_the_same_plan() {
+        let length = Length::of(120);
+        let plan = |seed| node_kills(length, &mut fastrand::Rng::with_seed(seed));
+        assert_eq!(plan(1), plan(1));
+        assert_ne!(plan(1), plan(2));
+    }
+}

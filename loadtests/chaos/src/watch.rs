@@ -1,0 +1,75 @@
+//! What is seen of a run from aside: memory of processes, and the stream of desired states.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use tidepool_store::{Lease, Log, Position, RedisStore};
+use tokio::time::Instant;
+
+use crate::client::micros;
+use crate::director::LEASE;
+use crate::history::{Desired, Line, Recorder, Sample};
+use crate::process::rss_kib;
+
+/// How often memory is looked at.
+const SAMPLE_EVERY: Duration = Duration::from_secs(1);
+/// How often the stream is read; it keeps some records only.
+const READ_EVERY: Duration = Duration::from_millis(100);
+/// The stream of desired states.
+const STREAM: &str = "control/desired";
+/// Records read at once.
+const READ_MAX: usize = 64;
+
+/// Looks at memory until it is dropped. Processes that come later are not seen.
+pub(crate) async fn memory(ids: Vec<(String, i32)>, recorder: Recorder, begun: Instant) {
+    loop {
+        for (process, id) in &ids {
+            if let Some(rss_kib) = rss_kib(*id) {
+                let sample = Sample {
+                    at_us: micros(begun.elapsed()),
+                    process: process.clone(),
+                    rss_kib,
+                };
+                recorder.add(Line::Sample(sample)).await;
+            }
+        }
+        tokio::time::sleep(SAMPLE_EVERY).await;
+    }
+}
+
+/// What of a desired state says who wrote it when.
+#[derive(Deserialize)]
+struct Stamp {
+    epoch: u64,
+    seq: u64,
+}
+
+/// Reads the stream until it is dropped.
+pub(crate) async fn desired(store: RedisStore, recorder: Recorder, begun: Instant) {
+    let mut after = Position::START;
+    loop {
+        tokio::time::sleep(READ_EVERY).await;
+        // While Redis is away there is nothing to be seen.
+        let (Ok(records), Ok(held)) = (
+            store.read(STREAM, after, READ_MAX).await,
+            store.current(LEASE).await,
+        ) else {
+            continue;
+        };
+        for (position, record) in records {
+            after = position;
+            let Ok(Stamp { epoch, seq }) = rmp_serde::from_slice(&record) else {
+                continue;
+            };
+            let writer = held.as_ref().filter(|held| held.epoch.0 == epoch);
+            let seen = Desired {
+                at_us: micros(begun.elapsed()),
+                position: position.0,
+                epoch,
+                seq,
+                writer: writer.map(|held| held.holder.clone()),
+            };
+            recorder.add(Line::Desired(seen)).await;
+        }
+    }
+}

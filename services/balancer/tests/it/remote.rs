@@ -1,0 +1,287 @@
+//! A balancer without workers of its own, and nodes that it reaches over real links.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix::{Actor as _, Addr};
+use prometheus::Registry;
+use serde_json::json;
+use tidepool_balancer::{BalancerMetrics, Dialing, Hosting, HostingConfig, Nodes, Pool, PoolTable};
+use tidepool_core::{NodeId, SetTarget};
+use tidepool_link::{LinkConfig, Local, Server};
+use tidepool_telemetry::Spans;
+use tidepool_wire::frame::Role;
+use tidepool_worker::{Naming, Node, NodeConfig, NodePorts, PoolHosting, RestartPolicy, Target};
+use tokio::sync::watch;
+
+use crate::handlers::{Actor, Stage};
+use crate::harness::{Harness, eventually, problem, spec};
+
+fn link_config(role: Role, name: &str) -> LinkConfig {
+    let local = Local {
+        role,
+        name: name.to_owned(),
+        instance: tidepool_link::instance_id().expect("randomness"),
+    };
+    LinkConfig::new(local, None)
+}
+
+/// A node with `workers` workers of one slot.
+struct TestNode {
+    addr: String,
+    pool: Arc<Pool>,
+    stage: Arc<Stage>,
+    server: Server,
+    _node: Addr<Node>,
+}
+
+impl TestNode {
+    async fn start(name: &str, workers: u32, is_idempotent: bool) -> Self {
+        let stage = Arc::new(Stage {
+            is_idempotent,
+            ..Stage::default()
+        });
+        let metrics = BalancerMetrics::register(&Registry::new()).expect("fresh registry");
+        let pool = Pool::new(spec(), metrics.of_pool(&spec()), Instant::now());
+        let id = NodeId::new(name).expect("valid");
+        let node = Node::new(NodeConfig {
+            node: id.clone(),
+            naming: Naming::Among(id),
+            pools: vec![PoolHosting {
+                spec: spec(),
+                handlers: vec![Actor::on(&stage)],
+                membership: Arc::new(PoolTable(Arc::clone(&pool))),
+            }],
+            restart: RestartPolicy::default(),
+            ports: NodePorts {
+                reports: Arc::new(|_| {}),
+                events: Arc::new(|_| {}),
+            },
+        })
+        .start();
+        let target = SetTarget {
+            pool: pool.name().clone(),
+            epoch: 1,
+            seq: 1,
+            n: workers,
+        };
+        node.try_send(Target(target))
+            .expect("the node takes orders");
+        eventually(|| pool.ready_slots() == workers).await;
+        let hosting = Hosting::new(HostingConfig {
+            pools: vec![Arc::clone(&pool)],
+            spans: Spans::off(),
+            slow: Duration::from_secs(1),
+        });
+        let listener = tidepool_link::bind("127.0.0.1:0".parse().expect("valid")).expect("a port");
+        let addr = listener.local_addr().expect("bound").to_string();
+        let server = Server::new(link_config(Role::Node, name));
+        let (running, host) = (server.clone(), hosting.host());
+        actix_web::rt::spawn(async move { running.run(host).await });
+        let accepting = server.clone();
+        actix_web::rt::spawn(async move { accepting.accept(listener).await });
+        actix_web::rt::spawn(hosting.keep_told());
+        Self {
+            addr,
+            pool,
+            stage,
+            server,
+            _node: node,
+        }
+    }
+
+    /// Cuts every connection at once, as the death of a process does.
+    async fn die(&self) {
+        self.server.stop(Duration::ZERO).await;
+    }
+
+    fn running(&self) -> u32 {
+        self.stage.running.load(std::sync::atomic::Ordering::SeqCst)
+    }
+}
+
+/// A balancer that is linked to these nodes.
+struct Linked {
+    balancer: Harness,
+    _nodes: Nodes,
+    _directory: watch::Sender<Vec<String>>,
+}
+
+impl Linked {
+    async fn to(nodes: &[&TestNode]) -> Self {
+        let is_idempotent = nodes.iter().any(|node| node.stage.is_idempotent);
+        let stage = Arc::new(Stage {
+            is_idempotent,
+            ..Stage::default()
+        });
+        let balancer = Harness::with(spec(), stage);
+        let addresses = nodes.iter().map(|node| node.addr.clone()).collect();
+        let (directory, reader) = watch::channel(addresses);
+        let dialing = Dialing {
+            link: link_config(Role::Balancer, "balancer"),
+            tls: None,
+        };
+        let pool = Arc::clone(&balancer.pool);
+        let linked = Nodes::follow(vec![pool], dialing, reader);
+        let slots: u32 = nodes.iter().map(|node| node.pool.ready_slots()).sum();
+        eventually(|| balancer.pool.ready_slots() >= slots).await;
+        Self {
+            balancer,
+            _nodes: linked,
+            _directory: directory,
+        }
+    }
+}
+
+#[actix_web::test]
+async fn a_request_is_answered_by_a_worker_of_a_node() {
+    let node = TestNode::start("a", 2, false).await;
+    let linked = Linked::to(&[&node]).await;
+    let response = linked.balancer.act("echo").await;
+    assert_eq!(response.status(), 200);
+    let worker = response.headers()["tidepool-worker"].to_str().unwrap();
+    assert!(
+        worker.starts_with("act-") && worker.ends_with("@a"),
+        "{worker}"
+    );
+    assert!(response.headers().contains_key("server-timing"));
+    let body: serde_json::Value = response.json().await.unwrap();
+    assert_eq!(body, json!({ "act": "echo" }));
+    linked.balancer.stop().await;
+}
+
+#[actix_web::test]
+async fn what_a_handler_says_of_a_request_comes_back_as_from_a_worker_here() {
+    let node = TestNode::start("a", 1, false).await;
+    let linked = Linked::to(&[&node]).await;
+    let balancer = &linked.balancer;
+    let wrong = balancer.post(r#"{"act":7}"#).send().await.unwrap();
+    let wrong = problem(wrong, 422, "invalid_input").await;
+    assert_eq!(wrong["errors"][0]["pointer"], "/act");
+    problem(balancer.act("fail").await, 500, "handler_failed").await;
+    problem(balancer.act("panic").await, 500, "handler_panicked").await;
+    let late = balancer
+        .post(r#"{"act":"hold"}"#)
+        .header("tidepool-deadline-ms", "300");
+    problem(late.send().await.unwrap(), 504, "deadline_exceeded").await;
+    eventually(|| node.running() == 0).await;
+    linked.balancer.stop().await;
+}
+
+#[actix_web::test]
+async fn a_caller_that_leaves_ends_the_work_on_the_node() {
+    let node = TestNode::start("a", 1, false).await;
+    let linked = Linked::to(&[&node]).await;
+    let asked = linked.balancer.spawn("hold");
+    eventually(|| node.running() == 1).await;
+    asked.abort();
+    eventually(|| node.running() == 0 && node.pool.busy_slots() == 0).await;
+    linked.balancer.stop().await;
+}
+
+#[actix_web::test]
+async fn requests_beyond_the_slots_of_all_nodes_wait_at_the_balancer() {
+    let (a, b) = (
+        TestNode::start("a", 1, false).await,
+        TestNode::start("b", 1, false).await,
+    );
+    let linked = Linked::to(&[&a, &b]).await;
+    let balancer = &linked.balancer;
+    let asked: Vec<_> = (0..4).map(|_| balancer.spawn("hold")).collect();
+    eventually(|| a.running() == 1 && b.running() == 1).await;
+    eventually(|| balancer.pool.in_flight() == 4).await;
+    assert_eq!(
+        a.pool.in_flight() + b.pool.in_flight(),
+        2,
+        "nodes have what they have slots for"
+    );
+    for _ in 0..2 {
+        a.stage.release.notify_one();
+        b.stage.release.notify_one();
+    }
+    for asked in asked {
+        assert_eq!(asked.await.unwrap(), 200);
+    }
+    linked.balancer.stop().await;
+}
+
+#[actix_web::test]
+async fn work_that_may_run_twice_survives_the_death_of_its_node() {
+    let (a, b) = (
+        TestNode::start("a", 1, true).await,
+        TestNode::start("b", 1, true).await,
+    );
+    let linked = Linked::to(&[&a, &b]).await;
+    let asked = linked.balancer.spawn("hold");
+    eventually(|| a.running() + b.running() == 1).await;
+    let (first, second) = if a.running() == 1 { (&a, &b) } else { (&b, &a) };
+    first.die().await;
+    eventually(|| second.running() == 1).await;
+    second.stage.release.notify_one();
+    assert_eq!(asked.await.unwrap(), 200);
+    let lost = linked
+        .balancer
+        .metric(r#"tidepool_repeats_total{cause="lost",pool="act"}"#);
+    assert_eq!(lost, Some(1.0));
+    linked.balancer.stop().await;
+}
+
+#[actix_web::test]
+async fn work_that_must_not_run_twice_is_told_as_lost() {
+    let (a, b) = (
+        TestNode::start("a", 1, false).await,
+        TestNode::start("b", 1, false).await,
+    );
+    let linked = Linked::to(&[&a, &b]).await;
+    let asked = linked.balancer.post(r#"{"act":"hold"}"#).send();
+    let asked = actix_web::rt::spawn(asked);
+    eventually(|| a.running() + b.running() == 1).await;
+    let (first, second) = if a.running() == 1 { (&a, &b) } else { (&b, &a) };
+    first.die().await;
+    problem(asked.await.unwrap().unwrap(), 500, "worker_lost").await;
+    assert_eq!(second.running(), 0);
+    linked.balancer.stop().await;
+}
+
+#[actix_web::test]
+async fn a_request_that_two_nodes_die_of_is_set_aside() {
+    let mut nodes = Vec::new();
+    for name in ["a", "b", "c"] {
+        nodes.push(TestNode::start(name, 1, true).await);
+    }
+    let linked = Linked::to(&nodes.iter().collect::<Vec<_>>()).await;
+    let asked = actix_web::rt::spawn(linked.balancer.post(r#"{"act":"hold"}"#).send());
+    let mut dead: Vec<usize> = Vec::new();
+    for _ in 0..2 {
+        let next = |dead: &[usize]| {
+            let has_it = |n: &usize| !dead.contains(n) && nodes[*n].running() == 1;
+            (0..nodes.len()).find(has_it)
+        };
+        eventually(|| next(&dead).is_some()).await;
+        let victim = next(&dead).expect("it was there a moment ago");
+        dead.push(victim);
+        nodes[victim].die().await;
+    }
+    problem(asked.await.unwrap().unwrap(), 500, "set_aside").await;
+    eventually(|| nodes.iter().map(TestNode::running).sum::<u32>() == 0).await;
+    linked.balancer.stop().await;
+}
+
+#[actix_web::test]
+async fn a_draining_node_costs_nobody_a_request() {
+    let (a, b) = (
+        TestNode::start("a", 1, false).await,
+        TestNode::start("b", 1, false).await,
+    );
+    let linked = Linked::to(&[&a, &b]).await;
+    a.server.drain();
+    for _ in 0..20 {
+        assert_eq!(linked.balancer.act("echo").await.status(), 200);
+    }
+    eventually(|| {
+        linked.balancer.pool.ready_slots() == b.pool.ready_slots() + 1
+            || linked.balancer.pool.ready_slots() == b.pool.ready_slots()
+    })
+    .await;
+    linked.balancer.stop().await;
+}

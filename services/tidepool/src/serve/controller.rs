@@ -1,0 +1,247 @@
+//! A controller: one of those that contend for the lease leads. It decides how many workers each
+//! pool has, and on which nodes they are; the others stand by, show what is announced, and take over
+//! within seconds.
+
+mod drains;
+mod election;
+mod leadership;
+mod news;
+mod placing;
+mod reign;
+mod sizing;
+mod view;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::RwLock;
+use prometheus::{IntGauge, Registry};
+use tidepool_balancer::{BalancerMetrics, Pool};
+use tidepool_cluster::{
+    Announcer, BalancerDocument, CONTROLLERS, ControllerDocument, Document, Follower, NodeDocument,
+    Nudge, Roll,
+};
+use tidepool_core::status::SharedFleetView;
+use tidepool_supervisor::SupervisorView;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+
+use self::drains::Drains;
+use self::election::{Election, Seat};
+use self::reign::Reign;
+use self::view::ClusterView;
+use super::ground::{self, Ground};
+use super::listeners::Listener;
+use super::{banner, keda, kinds, told_to_stop};
+use crate::cli::Output;
+use crate::settings::Settings;
+use crate::version::VERSION;
+
+/// How often it is looked who is there.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// A term that could not begin is tried again after this.
+const BEGIN_AGAIN: Duration = Duration::from_millis(500);
+/// Longest time that a term may take to end when the process stops.
+const END_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Decides until told to stop.
+pub(super) async fn run(
+    settings: &Settings,
+    started: Instant,
+    output: Output,
+) -> anyhow::Result<()> {
+    let controller = Controller::start(settings, started).await?;
+    banner::print(&controller.facts(settings), output)?;
+    told_to_stop().await?;
+    controller.stop().await
+}
+
+/// What a controller is, whether it leads or not.
+struct Base {
+    settings: Settings,
+    ground: Ground,
+    pools: Vec<Arc<Pool>>,
+    balancers: Roll<BalancerDocument>,
+    nodes: Roll<NodeDocument>,
+    controllers: Roll<ControllerDocument>,
+    /// What the one who leads wants.
+    desired: Follower,
+    leads: IntGauge,
+    sitting: RwLock<Option<Sitting>>,
+}
+
+/// What operators see and order while this controller leads.
+#[derive(Clone)]
+struct Sitting {
+    view: SupervisorView,
+    drains: Drains,
+}
+
+struct Controller {
+    base: Arc<Base>,
+    election: Election,
+    operators: Listener,
+    keda: Option<tidepool_keda::Server>,
+    announcer: Announcer,
+    office: JoinHandle<()>,
+    leave: oneshot::Sender<()>,
+}
+
+impl Controller {
+    async fn start(settings: &Settings, started: Instant) -> anyhow::Result<Self> {
+        let ground = Ground::open(settings, started)?;
+        // Nothing is served here: the pools only say what they are.
+        let metrics = BalancerMetrics::register(&Registry::new())?;
+        let log = Arc::clone(&ground.stores.log);
+        let pools = kinds::Pools::build(&settings.pools, log, &metrics)?.pools;
+        let leads = ground::leader_gauge(&ground.registry)?;
+        let roster = &ground.stores.roster;
+        let base = Arc::new(Base {
+            settings: settings.clone(),
+            balancers: Roll::follow(Arc::clone(roster), LOOK_EVERY),
+            nodes: Roll::follow(Arc::clone(roster), LOOK_EVERY),
+            controllers: Roll::follow(Arc::clone(roster), LOOK_EVERY),
+            desired: Follower::start(Arc::clone(&ground.stores.log)),
+            sitting: RwLock::default(),
+            leads,
+            pools,
+            ground,
+        });
+        let lease = Arc::clone(&base.ground.stores.lease);
+        let instance = tidepool_link::instance_id()?;
+        let election = Election::start(lease, base.ground.name.as_str(), instance);
+        let (operators, keda) = serve_operators(settings, &base, &election)?;
+        let announcer = announce(&base, operators.addr.to_string());
+        let (leave, left) = oneshot::channel();
+        let office = hold_office(Arc::clone(&base), election.reader(), left);
+        Ok(Self {
+            base,
+            election,
+            operators,
+            keda,
+            announcer,
+            office: actix_web::rt::spawn(office),
+            leave,
+        })
+    }
+
+    /// Stops in order: what is known is written down while this process leads, then it lets another
+    /// one lead.
+    async fn stop(self) -> anyhow::Result<()> {
+        tracing::info!("stopping");
+        self.base.ground.draining.send_replace(true);
+        let _ = self.leave.send(());
+        if tokio::time::timeout(END_TIMEOUT, self.office)
+            .await
+            .is_err()
+        {
+            tracing::warn!("what the controller knows was not written in time");
+        }
+        self.election.resign().await;
+        self.announcer.withdraw().await;
+        if let Some(keda) = self.keda {
+            keda.stop().await;
+        }
+        self.operators.handle.stop(true).await;
+        self.base.ground.close().await
+    }
+
+    fn facts(&self, settings: &Settings) -> banner::Facts {
+        banner::Facts {
+            role: Some("controller"),
+            api: None,
+            operator: format!("http://{}", self.operators.addr),
+            node: None,
+            keda: self.keda.as_ref().map(|keda| keda.addr().to_string()),
+            data: self.base.ground.stores.place(),
+            pools: self
+                .base
+                .pools
+                .iter()
+                .map(|pool| pool.name().to_string())
+                .collect(),
+            otlp: settings.telemetry.otlp_endpoint.clone(),
+            has_tokens: settings.http.operator_token.is_some(),
+        }
+    }
+}
+
+fn serve_operators(
+    settings: &Settings,
+    base: &Arc<Base>,
+    election: &Election,
+) -> anyhow::Result<(Listener, Option<tidepool_keda::Server>)> {
+    let view: SharedFleetView = Arc::new(ClusterView {
+        base: Arc::clone(base),
+        seat: election.reader(),
+    });
+    let advisor = keda::advisor(&base.pools, &view);
+    let keda = keda::serve(settings, &advisor)?;
+    let addresses = keda
+        .iter()
+        .map(|keda| ("keda".to_owned(), keda.addr().to_string()));
+    let addresses: BTreeMap<_, _> = addresses.collect();
+    let about = ("controller", addresses);
+    let operators = base
+        .ground
+        .serve_operators(settings, about, (view, advisor))?;
+    Ok((operators, keda))
+}
+
+fn announce(base: &Base, operator_addr: String) -> Announcer {
+    let document = ControllerDocument {
+        name: base.ground.name.to_string(),
+        version: VERSION.to_owned(),
+        operator_addr,
+    };
+    let (roster, member) = (&base.ground.stores.roster, document.name.clone());
+    Announcer::start(
+        Arc::clone(roster),
+        CONTROLLERS,
+        member,
+        Nudge::default(),
+        move || document.to_bytes(),
+    )
+}
+
+/// Begins and ends terms as the lease comes and goes.
+async fn hold_office(
+    base: Arc<Base>,
+    mut seats: watch::Receiver<Seat>,
+    mut left: oneshot::Receiver<()>,
+) {
+    let (mut reign, mut carried): (Option<Reign>, _) = (None, None);
+    loop {
+        let seat = seats.borrow_and_update().clone();
+        let is_over = reign.as_ref().is_some_and(|reign: &Reign| {
+            let granted = seat.mandate.as_ref();
+            granted.is_none_or(|granted| !Arc::ptr_eq(granted, &reign.mandate))
+        });
+        if is_over && let Some(over) = reign.take() {
+            base.leads.set(0);
+            carried = Some(over.end(&base).await);
+        }
+        let begins = seat.mandate.filter(|_| reign.is_none());
+        let is_waiting = begins.is_some();
+        if let Some(mandate) = begins {
+            match Reign::begin(&base, mandate, seat.before.as_deref(), &mut carried).await {
+                Ok(begun) => {
+                    base.leads.set(1);
+                    reign = Some(begun);
+                }
+                Err(error) => tracing::warn!(%error, "this controller cannot begin to lead"),
+            }
+        }
+        let again = tokio::time::sleep(BEGIN_AGAIN);
+        tokio::select! {
+            changed = seats.changed() => if changed.is_err() { break },
+            _ = &mut left => break,
+            () = again, if is_waiting && reign.is_none() => {}
+        }
+    }
+    if let Some(over) = reign {
+        base.leads.set(0);
+        over.end(&base).await;
+    }
+}

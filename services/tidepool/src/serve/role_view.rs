@@ -1,0 +1,143 @@
+//! What one process of a cluster shows operators. How pools are sized, and why, is known to the
+//! controller that leads; this process shows what it is itself.
+
+use std::sync::Arc;
+
+use actix::Addr;
+use parking_lot::RwLock;
+use tidepool_balancer::{LinkedNodes, Pool};
+use tidepool_core::order::{ChangeError, ChangeFuture, ImportFuture, PoolChange};
+use tidepool_core::series::{SeriesAnswer, SeriesError, SeriesQuery};
+use tidepool_core::status::{
+    ComponentHealth, DrainError, Explanation, FleetView, PoolStatus, SharedFleetView, WorkerStatus,
+};
+use tidepool_core::{PoolName, WorkerId, WorkerReport};
+use tidepool_telemetry::Spans;
+use tidepool_worker::{DrainWorker, Node};
+
+use super::ground::Ground;
+use super::stores::Stores;
+use super::view;
+
+/// One process.
+pub(super) struct RoleView {
+    own: Own,
+    stores: Stores,
+    spans: Spans,
+}
+
+enum Own {
+    Balancer {
+        pools: Vec<Arc<Pool>>,
+        linked: LinkedNodes,
+    },
+    Node {
+        node: Addr<Node>,
+        workers: Arc<RwLock<Vec<WorkerReport>>>,
+    },
+}
+
+impl RoleView {
+    pub(super) fn balancer(
+        ground: &Ground,
+        pools: Vec<Arc<Pool>>,
+        linked: LinkedNodes,
+    ) -> SharedFleetView {
+        Self::of(ground, Own::Balancer { pools, linked })
+    }
+
+    pub(super) fn node(
+        ground: &Ground,
+        node: Addr<Node>,
+        workers: Arc<RwLock<Vec<WorkerReport>>>,
+    ) -> SharedFleetView {
+        Self::of(ground, Own::Node { node, workers })
+    }
+
+    fn of(ground: &Ground, own: Own) -> SharedFleetView {
+        Arc::new(Self {
+            own,
+            stores: ground.stores.clone(),
+            spans: ground.spans.clone(),
+        })
+    }
+
+    /// Whether the nodes of a balancer can be reached.
+    fn links(&self) -> Option<ComponentHealth> {
+        let Own::Balancer { pools, linked } = &self.own else {
+            return None;
+        };
+        let (nodes, slots) = (
+            linked.count(),
+            pools.iter().map(|p| p.ready_slots()).sum::<u32>(),
+        );
+        Some(ComponentHealth {
+            component: "nodes".to_owned(),
+            state: match (nodes, slots) {
+                (0, _) => "down",
+                (_, 0) => "degraded",
+                _ => "ok",
+            }
+            .to_owned(),
+            detail: format!("{nodes} nodes are linked and offer {slots} slots"),
+        })
+    }
+}
+
+impl FleetView for RoleView {
+    fn pools(&self) -> Vec<PoolStatus> {
+        Vec::new()
+    }
+
+    fn explain(&self, _pool: &PoolName) -> Option<Explanation> {
+        None
+    }
+
+    fn workers(&self) -> Vec<WorkerStatus> {
+        match &self.own {
+            Own::Balancer { .. } => Vec::new(),
+            Own::Node { workers, .. } => workers.read().iter().map(view::status).collect(),
+        }
+    }
+
+    fn drain(&self, worker: &WorkerId) -> Result<(), DrainError> {
+        match &self.own {
+            Own::Node { node, workers } if workers.read().iter().any(|w| w.id == *worker) => node
+                .try_send(DrainWorker(worker.clone()))
+                .map_err(|_| DrainError::Busy),
+            _ => Err(DrainError::Unknown(worker.clone())),
+        }
+    }
+
+    fn change(&self, pool: &PoolName, _change: PoolChange) -> ChangeFuture {
+        let unknown = ChangeError::UnknownPool(pool.clone());
+        Box::pin(std::future::ready(Err(unknown)))
+    }
+
+    fn pattern(&self, _pool: &PoolName) -> Option<serde_json::Value> {
+        None
+    }
+
+    fn forecast(&self, _pool: &PoolName) -> Option<serde_json::Value> {
+        None
+    }
+
+    fn import_pattern(
+        &self,
+        pool: &PoolName,
+        _document: serde_json::Value,
+        _by: String,
+    ) -> ImportFuture {
+        let unknown = ChangeError::UnknownPool(pool.clone());
+        Box::pin(std::future::ready(Err(unknown)))
+    }
+
+    fn series(&self, query: &SeriesQuery) -> Result<SeriesAnswer, SeriesError> {
+        Err(SeriesError::Unknown(query.name.clone()))
+    }
+
+    fn health(&self) -> Vec<ComponentHealth> {
+        let own = [self.stores.health(), view::otlp(&self.spans)];
+        self.links().into_iter().chain(own).collect()
+    }
+}

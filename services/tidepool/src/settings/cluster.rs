@@ -1,0 +1,199 @@
+//! Checks what makes several processes one cluster: who may call whom, and by which name.
+
+use std::path::Path;
+
+use tidepool_core::NodeId;
+use tidepool_core::ids::NAME_LEN_MAX;
+use tidepool_link::{Secret, Tls};
+
+use super::layers::read_text;
+use super::raw::{RawCluster, RawNode};
+use super::validate::{Validation, is_loopback, usize_of};
+use super::{Cluster, Node, NodeSource};
+
+/// Workers for each core, where nobody says how many.
+const WORKERS_PER_CORE: u32 = 16;
+/// Most nodes that can be listed.
+const LISTED_MAX: usize = 1_024;
+/// Largest certificate, key or authority file, in bytes.
+const PEM_BYTES_MAX: u64 = 1024 * 1024;
+
+/// What balancers and nodes share.
+pub(super) fn cluster(pass: &mut Validation<'_>, raw: &RawCluster) -> Option<Cluster> {
+    let key = "cluster.secret";
+    let secret = pass.token(key, raw.secret.as_ref(), raw.secret_file.as_deref());
+    let secret = secret.and_then(|secret| match Secret::new(secret.expose()) {
+        Ok(secret) => Some(secret),
+        Err(weak) => {
+            pass.fault(key, None, weak.to_string());
+            None
+        }
+    });
+    Some(Cluster {
+        secret,
+        tls: tls(pass, raw)?,
+        nodes: node_source(pass, raw),
+    })
+}
+
+fn node_source(pass: &mut Validation<'_>, raw: &RawCluster) -> NodeSource {
+    let key = "cluster.nodes";
+    if raw.nodes.len() > LISTED_MAX {
+        let problem = format!("there are {}; {LISTED_MAX} are the most", raw.nodes.len());
+        pass.fault(key, None, problem);
+    }
+    for node in &raw.nodes {
+        host_and_port(pass, key, node);
+    }
+    match &raw.nodes_dns {
+        Some(name) => {
+            let key = "cluster.nodes_dns";
+            host_and_port(pass, key, name);
+            if !raw.nodes.is_empty() {
+                pass.fault(key, Some(name), "cluster.nodes is set too; set one of them");
+            }
+            NodeSource::Dns(name.clone())
+        }
+        None if raw.nodes.is_empty() => NodeSource::Roster,
+        None => NodeSource::Listed(raw.nodes.clone()),
+    }
+}
+
+fn host_and_port(pass: &mut Validation<'_>, key: &str, text: &str) {
+    let parts = text.rsplit_once(':');
+    let is_good = parts.is_some_and(|(host, port)| {
+        !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)
+    });
+    if !is_good {
+        pass.fault(key, Some(text), "must be HOST:PORT, such as node-1:8702");
+    }
+}
+
+/// Mutual TLS, if all of it is there. `None` when a part of it is missing or unusable.
+#[expect(
+    clippy::option_option,
+    reason = "unusable and not configured are different things"
+)]
+fn tls(pass: &mut Validation<'_>, raw: &RawCluster) -> Option<Option<Tls>> {
+    let parts = [
+        ("cluster.tls_cert_file", &raw.tls_cert_file),
+        ("cluster.tls_key_file", &raw.tls_key_file),
+        ("cluster.tls_ca_file", &raw.tls_ca_file),
+    ];
+    if parts.iter().all(|(_, file)| file.is_none()) {
+        return Some(None);
+    }
+    let mut texts = Vec::new();
+    for (key, file) in parts {
+        let Some(file) = file else {
+            pass.fault(key, None, "is needed: the other files for TLS are set");
+            continue;
+        };
+        match read_text(Path::new(file), PEM_BYTES_MAX) {
+            Ok(text) => texts.push(text),
+            Err(error) => pass.fault(key, Some(file), format!("cannot be read: {error}")),
+        }
+    }
+    let [certificates, key, authority] = texts.as_slice() else {
+        return None;
+    };
+    match Tls::from_pem(
+        certificates.as_bytes(),
+        key.as_bytes(),
+        authority.as_bytes(),
+    ) {
+        Ok(tls) => Some(Some(tls)),
+        Err(error) => {
+            pass.fault("cluster.tls_cert_file", None, error.to_string());
+            None
+        }
+    }
+}
+
+/// This process as a node.
+pub(super) fn node(
+    pass: &mut Validation<'_>,
+    raw: &RawNode,
+    cluster: Option<&Cluster>,
+    cores: usize,
+) -> Option<Node> {
+    let addr = pass.addr("node.addr", &raw.addr);
+    let has_secret = cluster.is_none_or(|cluster| cluster.secret.is_some());
+    if let Some(addr) = addr.filter(|addr| !is_loopback(addr.ip()))
+        && !has_secret
+        && !pass.is_faulty("cluster.secret")
+        && !pass.is_faulty("cluster.secret_file")
+    {
+        let problem = format!(
+            "is reachable from other machines, and whoever calls would not have to know a secret: \
+             set cluster.secret_file (or cluster.secret), or bind to 127.0.0.1:{}",
+            addr.port()
+        );
+        pass.fault("node.addr", Some(&addr.to_string()), problem);
+    }
+    if let Some(advertised) = &raw.advertise_addr {
+        host_and_port(pass, "node.advertise_addr", advertised);
+    }
+    let name = match &raw.name {
+        Some(name) => NodeId::new(name)
+            .map_err(|error| pass.fault("node.name", Some(name), error.to_string()))
+            .ok(),
+        None => Some(default_name()),
+    };
+    let cores_u32 = u32::try_from(cores).unwrap_or(u32::MAX);
+    Some(Node {
+        addr: addr?,
+        advertise_addr: raw.advertise_addr.clone(),
+        name: name?,
+        workers_max: match raw.workers_max {
+            0 => cores_u32.saturating_mul(WORKERS_PER_CORE),
+            workers => workers,
+        },
+        threads: match raw.threads {
+            0 => (cores / 2).max(1),
+            threads => usize_of(threads.into()),
+        },
+    })
+}
+
+/// The name of the machine, as far as it can be one here, and the number of the process: another
+/// life has another name.
+fn default_name() -> NodeId {
+    let machine = sysinfo::System::host_name().unwrap_or_default();
+    named(&machine, std::process::id())
+}
+
+fn named(machine: &str, process: u32) -> NodeId {
+    let machine = machine.to_ascii_lowercase();
+    let usable = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
+    let machine: String = machine.chars().filter(|c| usable(*c)).collect();
+    let machine = machine.trim_start_matches(|c: char| !c.is_ascii_lowercase());
+    let suffix = format!("-{process}");
+    let kept = machine.len().min(NAME_LEN_MAX - suffix.len());
+    let name = format!("{}{suffix}", &machine[..kept]);
+    NodeId::new(&name).unwrap_or_else(|_| {
+        NodeId::new(&format!("tidepool{suffix}")).unwrap_or_else(|_| unreachable!("a valid name"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn machines_of_any_name_make_a_node_of_a_valid_one() {
+        for (machine, expected) in [
+            ("web-1", "web-1-42"),
+            ("Web.Example.ORG", "webexampleorg-42"),
+            ("42", "tidepool-42"),
+            ("", "tidepool-42"),
+            ("7-héros", "hros-42"),
+        ] {
+            assert_eq!(named(machine, 42).as_str(), expected, "{machine}");
+        }
+        assert_eq!(
+            named(&"m".repeat(300), u32::MAX).as_str().len(),
+            NAME_LEN_MAX
+        );
+    }
+}
