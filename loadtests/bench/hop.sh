@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # A balancer and a node of its own, against HAProxy (one thread) before a bare actix-web route,
 # side by side: each round measures HAProxy, Tidepool and HAProxy again, and the ratio is Tidepool
-# over the mean of its neighbours. The hop's price is the p50 over that of Tidepool in one process.
+# over the mean of its neighbours. The hop's price is the p50 over that of Tidepool in one process,
+# at one connection: with more of them a p50 tells of queues.
 # Needs wrk and haproxy.
 #
 #   loadtests/bench/hop.sh [ROUNDS] [SECONDS]
@@ -66,7 +67,7 @@ measure() { wrk -t1 -c"$1" -d"${seconds}s" --latency -s loadtests/bench/post.lua
 median() { printf '%s\n' "$@" | sort -n | awk '{v[NR]=$1} END {print (v[int((NR+1)/2)]+v[int(NR/2)+1])/2}'; }
 
 echo "date $(date -u +%F), $(nproc) cores, $(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -1), $(rustc --version), $(haproxy -v | head -1), $rounds rounds of $seconds s"
-for connections in 16 64; do
+for connections in 1 16 64; do
   echo "connections $connections: requests/s, p50 us, p99 us, errors (haproxy | balancer and node | haproxy | one process)"
   rates=() tails=() hops=()
   for _ in $(seq "$rounds"); do

@@ -122,6 +122,7 @@ mod tests {
             slots: 4,
             queue_len_max: 10,
             queue_bytes_max: 1_000,
+            slo_ms: 1_000,
             deadline_ms: 1_000,
         }
     }

@@ -14,6 +14,8 @@ mod health;
 mod queue;
 #[path = "../src/slots.rs"]
 mod slots;
+#[path = "../src/standing.rs"]
+mod standing;
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -29,6 +31,7 @@ use slots::SeatKey;
 const LIMITS: QueueLimits = QueueLimits {
     len_max: 100_000,
     bytes_max: 1 << 30,
+    objective: Duration::from_secs(1),
 };
 const HELD: Duration = Duration::from_micros(3);
 /// How many wait, or serve.

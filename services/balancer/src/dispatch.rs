@@ -6,11 +6,13 @@
 
 use std::time::{Duration, Instant};
 
+use tidepool_core::ids::PRIORITY_CLASSES;
 use tidepool_core::{Deadline, LatencyHistogram, Priority};
 
 use crate::health::Verdict;
 use crate::queue::{WaitQueue, Waiter, WaiterKey};
 use crate::slots::{PutOut, Returned, SeatKey, SlotTable};
+use crate::standing::StandingQueue;
 
 /// Weight of the newest work time in its moving average.
 const WORK_WEIGHT: f64 = 0.05;
@@ -24,6 +26,8 @@ const RETRY_AFTER_S: (f64, f64) = (1.0, 30.0);
 pub(crate) struct QueueLimits {
     pub(crate) len_max: usize,
     pub(crate) bytes_max: usize,
+    /// The wait that the pool means to keep to; see [`StandingQueue`].
+    pub(crate) objective: Duration,
 }
 
 /// What a request brings along.
@@ -47,6 +51,8 @@ pub(crate) enum RefusalReason {
     QueueBytesFull,
     /// It would wait longer than its deadline allows.
     WouldMissDeadline,
+    /// It would be late, and so have been others for longer than workers take to come.
+    QueueStands,
     /// The process is going away.
     Draining,
     /// Every node that was asked said no.
@@ -101,7 +107,9 @@ pub(crate) struct Dispatch<S, T> {
     limits: QueueLimits,
     slots: SlotTable<S>,
     queue: WaitQueue<T>,
+    standing: StandingQueue,
     closed: bool,
+    dismissed: bool,
     work_mean_s: Option<f64>,
     window: Window,
     integrated_to: Instant,
@@ -113,7 +121,9 @@ impl<S: Clone, T> Dispatch<S, T> {
             limits,
             slots: SlotTable::new(now),
             queue: WaitQueue::new(),
+            standing: StandingQueue::new(limits.objective),
             closed: false,
+            dismissed: false,
             work_mean_s: None,
             window: Window::begin(now),
             integrated_to: now,
@@ -133,6 +143,17 @@ impl<S: Clone, T> Dispatch<S, T> {
     /// Takes a seat out; its slots in use stay so until they are released.
     pub(crate) fn leave(&mut self, key: SeatKey) {
         self.slots.leave(key);
+    }
+
+    /// Hands a seat nothing until it is trusted again: it did not take a request.
+    pub(crate) fn doubt(&mut self, key: SeatKey, now: Instant) {
+        self.slots.doubt(key, now);
+    }
+
+    /// Ends the doubt about the seats that `belongs` picks. Whether there was any: call
+    /// [`Self::next_handover`] then.
+    pub(crate) fn trust(&mut self, belongs: impl Fn(&S) -> bool, now: Instant) -> bool {
+        self.slots.trust(belongs, now)
     }
 
     /// Compares the seats, and says which get no work for a while. Call
@@ -170,6 +191,7 @@ impl<S: Clone, T> Dispatch<S, T> {
             && let Some((key, payload)) = self.take_slot(ask.session, now)
         {
             self.window.wait.record(Duration::ZERO);
+            self.standing.passed();
             return Admission::Slot(key, payload);
         }
         if self.queue.len() >= self.limits.len_max {
@@ -178,23 +200,36 @@ impl<S: Clone, T> Dispatch<S, T> {
         if self.queue.bytes().saturating_add(ask.bytes) > self.limits.bytes_max {
             return self.refuse(RefusalReason::QueueBytesFull);
         }
-        if self
-            .predicted_wait(ask.priority)
-            .is_some_and(|wait| wait > ask.deadline.remaining(now))
-        {
-            return self.refuse(RefusalReason::WouldMissDeadline);
+        match self.wait_refusal(ask, now) {
+            Some(reason) => self.refuse(reason),
+            None => self.enqueue(ask, now, token()),
         }
-        self.enqueue(ask, now, token())
+    }
+
+    /// Why a newcomer may not wait for as long as it would have to.
+    fn wait_refusal(&mut self, ask: &Ask, now: Instant) -> Option<RefusalReason> {
+        let wait = self.predicted_wait(ask.priority)?;
+        if wait > ask.deadline.remaining(now) {
+            return Some(RefusalReason::WouldMissDeadline);
+        }
+        // The least urgent hold up nobody and may wait as long as they like.
+        let is_background = ask.priority.class() + 1 == PRIORITY_CLASSES;
+        let work_mean_s = self.work_mean_s?;
+        let may_wait = is_background || self.standing.admits(wait, work_mean_s, now);
+        (!may_wait).then_some(RefusalReason::QueueStands)
     }
 
     /// Gives a slot or a place in the queue to a request that was let in before and whose seat
-    /// could not take it. It is not refused: its place is its own until it ends.
+    /// could not take it. It is not refused: its place is its own until it ends or all are let go.
     pub(crate) fn admit_again(
         &mut self,
         ask: &Ask,
         now: Instant,
         token: impl FnOnce() -> T,
     ) -> Admission<S> {
+        if self.dismissed {
+            return self.refuse(RefusalReason::Draining);
+        }
         match self.take_slot(ask.session, now) {
             Some((key, payload)) => Admission::Slot(key, payload),
             None => self.enqueue(ask, now, token()),
@@ -213,7 +248,7 @@ impl<S: Clone, T> Dispatch<S, T> {
 
     /// Closes, and lets go of everybody who waits: their tokens are dropped, which tells them.
     pub(crate) fn dismiss(&mut self) {
-        self.closed = true;
+        (self.closed, self.dismissed) = (true, true);
         while self.queue.pop().is_some() {}
     }
 

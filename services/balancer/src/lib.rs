@@ -14,6 +14,7 @@ mod serve;
 mod shares;
 mod slots;
 mod spans;
+mod standing;
 
 pub use actor::{Close, DismissWaiting, LoadBalancer, ReportPorts};
 pub use hosting::{Hosting, HostingConfig};

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
 use tidepool_core::{PoolName, PoolReport, PoolSpec, WorkerId};
@@ -64,6 +64,7 @@ impl Pool {
         let limits = QueueLimits {
             len_max: spec.queue_len_max,
             bytes_max: spec.queue_bytes_max,
+            objective: Duration::from_millis(spec.slo_ms),
         };
         Arc::new(Self {
             spec,
@@ -295,35 +296,42 @@ impl Pool {
         }
     }
 
-    /// Offers slots of a node, or another number of them. None takes the node's seat away.
-    pub(crate) fn offer(self: &Arc<Self>, remote: RemoteSeat, slots: u32, now: Instant) {
+    /// Offers slots of a node, or another number of them.
+    pub(crate) fn offer(self: &Arc<Self>, remote: &RemoteSeat, slots: u32, now: Instant) {
         let mut dispatch = self.dispatch.lock();
-        let seats =
-            dispatch.seats_of(|place| matches!(&**place, Place::There(r) if r.is_same(&remote)));
-        if let Some(key) = seats.first() {
+        if let Some(key) = dispatch.seats_of(|place| place.is_of(remote)).first() {
             dispatch.resize(*key, slots, now);
-        } else {
-            let place = Arc::new(Place::There(remote));
+        } else if slots > 0 {
+            let place = Arc::new(Place::There(remote.clone()));
             let mark = place.mark();
             dispatch.join(place, slots, mark, now);
+        } else {
+            return;
         }
         drop(dispatch);
         self.hand_over_all();
     }
 
+    /// A node has shown that it lives: what it did not take before it may be asked again.
+    pub(crate) fn trust(self: &Arc<Self>, remote: &RemoteSeat) {
+        let now = Instant::now();
+        let is_back = self.dispatch.lock().trust(|place| place.is_of(remote), now);
+        if is_back {
+            self.hand_over_all();
+        }
+    }
+
     /// Takes a node's seat away. What runs there ends by itself.
     pub(crate) fn withdraw(&self, remote: &RemoteSeat) {
-        self.leave_where(|place| matches!(place, Place::There(r) if r.is_same(remote)));
+        self.leave_where(|place| place.is_of(remote));
     }
 
     /// Requests that run on a node, and those that wait here: what it is told that this process
     /// wants.
     pub(crate) fn demand_of(&self, remote: &RemoteSeat) -> (u32, u32) {
         let dispatch = self.dispatch.lock();
-        let is_there =
-            |place: &Arc<Place>| matches!(&**place, Place::There(r) if r.is_same(remote));
         let queued = u32::try_from(dispatch.queued()).unwrap_or(u32::MAX);
-        (dispatch.busy_of(is_there), queued)
+        (dispatch.busy_of(|place| place.is_of(remote)), queued)
     }
 
     /// Gives slots to waiters until one takes it or none is left.

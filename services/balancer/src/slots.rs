@@ -49,6 +49,8 @@ struct Seat<S> {
     open: u32,
     busy: u32,
     leaving: bool,
+    /// Did not take a request, and has not shown since that it would.
+    doubted: bool,
     in_ring: bool,
     /// What sessions are hashed with.
     mark: u64,
@@ -57,6 +59,11 @@ struct Seat<S> {
 }
 
 impl<S> Seat<S> {
+    /// Whether it has slots at all.
+    fn is_there(&self) -> bool {
+        !self.leaving && self.slots > 0
+    }
+
     fn is_free(&self) -> bool {
         !self.leaving && self.busy < self.open
     }
@@ -103,6 +110,7 @@ impl<S: Clone> SlotTable<S> {
             open: 0,
             busy: 0,
             leaving: false,
+            doubted: false,
             in_ring: false,
             mark,
             taken_at: now,
@@ -119,6 +127,28 @@ impl<S: Clone> SlotTable<S> {
             seat.slots = slots;
             self.refresh(key, now);
         }
+    }
+
+    /// Hands a seat nothing until [`Self::trust`].
+    pub(crate) fn doubt(&mut self, key: SeatKey, now: Instant) {
+        if let Some(seat) = self.seats.get_mut(&key) {
+            seat.doubted = true;
+            self.refresh(key, now);
+        }
+    }
+
+    /// Ends the doubt about the seats that `belongs` picks; whether there was any.
+    pub(crate) fn trust(&mut self, belongs: impl Fn(&S) -> bool, now: Instant) -> bool {
+        let doubted = self.seats.iter_mut().filter(|(_, seat)| seat.doubted);
+        let trusted = doubted.filter(|(_, seat)| belongs(&seat.payload));
+        let trusted: Vec<SeatKey> = trusted
+            .map(|(key, seat)| {
+                seat.doubted = false;
+                *key
+            })
+            .collect();
+        trusted.iter().for_each(|key| self.refresh(*key, now));
+        !trusted.is_empty()
     }
 
     /// Takes a seat out; its slots in use stay so until they are given back.
@@ -255,7 +285,7 @@ impl<S: Clone> SlotTable<S> {
 
     /// Puts a seat out, unless that would be the last or more than half of its peers.
     fn put_out(&mut self, key: SeatKey, cause: &'static str, now: Instant) -> Option<PutOut<S>> {
-        let joined = self.seats.values().filter(|seat| !seat.leaving);
+        let joined = self.seats.values().filter(|seat| seat.is_there());
         let others = joined.clone().count().saturating_sub(1);
         let out = joined.filter(|seat| !seat.health.is_in()).count();
         let seat = self.seats.get_mut(&key)?;
@@ -276,7 +306,8 @@ impl<S: Clone> SlotTable<S> {
         let Some(seat) = self.seats.get_mut(&key).filter(|seat| !seat.leaving) else {
             return;
         };
-        let open = seat.health.open_slots(seat.slots, now);
+        let offered = if seat.doubted { 0 } else { seat.slots };
+        let open = seat.health.open_slots(offered, now);
         self.open = self.open - std::mem::replace(&mut seat.open, open) + open;
         self.enlist(key);
     }
@@ -345,7 +376,7 @@ impl<S: Clone> SlotTable<S> {
     /// The seat of a session by rendezvous hashing, if it has a free slot: few sessions move
     /// when seats come and go.
     fn preferred(&self, session: u64) -> Option<SeatKey> {
-        let joined = self.seats.iter().filter(|(_, seat)| !seat.leaving);
+        let joined = self.seats.iter().filter(|(_, seat)| seat.is_there());
         let (key, seat) = joined.max_by_key(|(_, seat)| mix(session ^ mix(seat.mark)))?;
         seat.is_free().then_some(*key)
     }

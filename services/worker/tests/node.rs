@@ -87,6 +87,7 @@ impl Hosted {
                 slots: 1,
                 queue_len_max: 1,
                 queue_bytes_max: 1,
+                slo_ms: 1_000,
                 deadline_ms: 1_000,
             },
             handlers: vec![Arc::new(Plain::new())],

@@ -56,6 +56,8 @@ pub struct PoolSpec {
     pub queue_len_max: usize,
     /// Most bytes of bodies that may wait.
     pub queue_bytes_max: usize,
+    /// Longest wait for a slot that is still good, in milliseconds.
+    pub slo_ms: u64,
     /// Deadline of a request that names none, in milliseconds.
     pub deadline_ms: u64,
 }

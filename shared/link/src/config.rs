@@ -37,7 +37,8 @@ impl Default for Limits {
         Self {
             frame_bytes: FRAME_BODY_MAX,
             message_bytes: 16 * 1024 * 1024,
-            in_flight: 1_024,
+            // Credits are the true bound; fewer than those would turn free slots into refusals.
+            in_flight: 65_536,
             queued_bytes: 64 * 1024 * 1024,
             partial_bytes: 64 * 1024 * 1024,
         }

@@ -33,6 +33,8 @@ const STRANGERS_MAX: usize = 64;
 const CONNECTIONS_MAX: usize = 4_096;
 /// Connections that a thread was handed and has not looked at.
 const HANDED_MAX: usize = 64;
+/// Time in which balancers have heard of a drain and stopped sending.
+const HEARD_AFTER: Duration = Duration::from_millis(300);
 /// Pause after a connection could not be taken, such as for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -57,6 +59,8 @@ struct Shared {
     strangers: Arc<Semaphore>,
     threads: Mutex<Vec<Thread>>,
     open: watch::Sender<usize>,
+    /// Data links that are open.
+    working: watch::Sender<usize>,
 }
 
 /// A thread that connections are handed to.
@@ -101,6 +105,7 @@ impl Server {
             strangers: Arc::new(Semaphore::new(STRANGERS_MAX)),
             threads: Mutex::default(),
             open: watch::Sender::new(0),
+            working: watch::Sender::new(0),
         }))
     }
 
@@ -205,8 +210,14 @@ impl Server {
         let (name, kind) = (greeted.peer.name.clone(), greeted.peer.kind);
         let phase = self.0.phase.subscribe();
         let why = match kind {
-            LinkKind::Data => connection::data(greeted, config, phase, host).await,
-            LinkKind::Control => connection::control(greeted, config, phase, host).await,
+            LinkKind::Data => {
+                let _working = Working::begin(&self.0.working);
+                connection::data(greeted, config, phase, host).await
+            }
+            LinkKind::Control => {
+                let working = self.0.working.subscribe();
+                connection::control(greeted, config, phase, working, host).await
+            }
         };
         tracing::debug!(peer = %name, kind = kind.as_str(), %why, "a link ended");
     }
@@ -225,13 +236,20 @@ impl Server {
         self.advance(Phase::Draining);
     }
 
-    /// Drains, answers what is in flight, closes every link; after `patience` also those that
-    /// still have something in flight. Answers whether all ended by themselves.
+    /// Drains, answers what is in flight, closes every link, the control links last; after
+    /// `patience` also those that still have something in flight. Answers whether all ended by
+    /// themselves.
     pub async fn stop(&self, patience: Duration) -> bool {
+        let end = tokio::time::Instant::now() + patience;
+        self.drain();
+        if self.connections() > 0 {
+            // What was sent before its sender heard of the drain is rejected, not cut off.
+            tokio::time::sleep(HEARD_AFTER.min(patience)).await;
+        }
         self.advance(Phase::Stopping);
         let mut open = self.0.open.subscribe();
         let ended = open.wait_for(|open| *open == 0);
-        let in_time = tokio::time::timeout(patience, ended).await.is_ok();
+        let in_time = tokio::time::timeout_at(end, ended).await.is_ok();
         self.advance(Phase::Stopped);
         in_time
     }
@@ -250,6 +268,22 @@ impl Server {
     #[must_use]
     pub fn connections(&self) -> usize {
         *self.0.open.borrow()
+    }
+}
+
+/// Counts a data link as long as there is one.
+struct Working<'a>(&'a watch::Sender<usize>);
+
+impl<'a> Working<'a> {
+    fn begin(working: &'a watch::Sender<usize>) -> Self {
+        working.send_modify(|count| *count += 1);
+        Self(working)
+    }
+}
+
+impl Drop for Working<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
     }
 }
 

@@ -85,6 +85,7 @@ pub(crate) fn plan(policy: Policy) -> PoolPlan {
             slots: 4,
             queue_len_max: 100,
             queue_bytes_max: 1_000_000,
+            slo_ms: 1_000,
             deadline_ms: 10_000,
         },
         policy,

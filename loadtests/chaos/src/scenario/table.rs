@@ -1,5 +1,7 @@
 //! All scenarios.
 
+mod storm;
+
 use std::time::Duration;
 
 use super::{Act, Length, Scenario, Step, Whom};
@@ -58,7 +60,16 @@ pub fn find(name: &str) -> Option<Scenario> {
 /// All of them.
 #[must_use]
 pub fn table() -> Vec<Scenario> {
-    [nodes(), ways(), redis(), controllers(), operations()].concat()
+    let together = vec![storm::storm()];
+    [
+        nodes(),
+        ways(),
+        redis(),
+        controllers(),
+        operations(),
+        together,
+    ]
+    .concat()
 }
 
 fn nodes() -> Vec<Scenario> {

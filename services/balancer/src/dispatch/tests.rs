@@ -10,6 +10,7 @@ fn limits() -> QueueLimits {
     QueueLimits {
         len_max: 4,
         bytes_max: 100,
+        objective: Duration::from_secs(1),
     }
 }
 
@@ -327,4 +328,91 @@ proptest! {
             prop_assert_eq!(dispatch.next_handover(now).map(|h| h.token), None);
         }
     }
+}
+
+#[test]
+fn after_a_dismissal_nobody_waits_again() {
+    let now = Instant::now();
+    let mut dispatch = TestDispatch::new(limits(), now);
+    dispatch.join("a", 1, mark("a"), now);
+    let (key, _) = slot(dispatch.admit(&ask(now), now, || 0));
+    dispatch.close();
+    assert!(matches!(
+        dispatch.admit_again(&ask(now), now, || 1),
+        Admission::Queued(_)
+    ));
+    dispatch.dismiss();
+    let again = dispatch.admit_again(&ask(now), now, || 2);
+    assert_eq!(refusal(again), RefusalReason::Draining);
+    assert!(matches!(
+        release(&mut dispatch, key, Duration::ZERO, now),
+        Released::Free
+    ));
+}
+
+/// What an overload in virtual time came to.
+#[derive(Debug)]
+struct Overloaded {
+    served: usize,
+    longest_wait_after: Duration,
+}
+
+/// Four slots of 50 ms, ten times what they can do for 20 s and half of it afterwards.
+fn overloaded(objective: Duration) -> Overloaded {
+    let begin = Instant::now();
+    let roomy = QueueLimits {
+        len_max: 10_000,
+        bytes_max: 1_000_000,
+        objective,
+    };
+    let (work, end) = (Duration::from_millis(50), begin + Duration::from_secs(20));
+    let mut dispatch = TestDispatch::new(roomy, begin);
+    dispatch.join("a", 4, mark("a"), begin);
+    let mut busy = std::collections::VecDeque::new();
+    let (mut now, mut served) = (begin, 0);
+    let mut longest_wait_after = Duration::ZERO;
+    let mut came = Vec::new();
+    while now < end + Duration::from_secs(20) {
+        while let Some((due, key)) = busy.front().copied().filter(|(due, _)| *due <= now) {
+            busy.pop_front();
+            served += usize::from(due < end);
+            if let Released::Next(next) = release(&mut dispatch, key, work, due) {
+                busy.push_back((due + work, next.seat));
+                let arrival: Instant = came[next.token as usize];
+                if due > end + Duration::from_secs(2) {
+                    longest_wait_after = longest_wait_after.max(due - arrival);
+                }
+            }
+        }
+        let token = u32::try_from(came.len()).unwrap();
+        came.push(now);
+        let ask = Ask {
+            deadline: Deadline::from_now(now, Duration::from_secs(30)),
+            ..ask(now)
+        };
+        if let Admission::Slot(key, _) = dispatch.admit(&ask, now, || token) {
+            busy.push_back((now + work, key));
+        }
+        now += Duration::from_micros(if now < end { 1_250 } else { 25_000 });
+    }
+    Overloaded {
+        served,
+        longest_wait_after,
+    }
+}
+
+#[test]
+fn two_seconds_after_an_overload_waits_are_as_before_and_no_slot_was_idle_in_it() {
+    let kept = overloaded(Duration::from_secs(1));
+    assert!(kept.served >= 1_590, "{kept:?}");
+    assert!(
+        kept.longest_wait_after <= Duration::from_millis(50),
+        "{kept:?}"
+    );
+    // Without an objective the queue stands at what the deadlines allow.
+    let unkept = overloaded(Duration::from_secs(3_600));
+    assert!(
+        unkept.longest_wait_after > Duration::from_secs(10),
+        "{unkept:?}"
+    );
 }

@@ -104,6 +104,7 @@ pub(super) fn outcome(served: &Served) -> Outcome {
             reason: match refusal.reason {
                 RefusalReason::QueueFull
                 | RefusalReason::QueueBytesFull
+                | RefusalReason::QueueStands
                 | RefusalReason::NoNode => RejectReason::QueueFull,
                 RefusalReason::WouldMissDeadline => RejectReason::WouldMissDeadline,
                 RefusalReason::Draining => RejectReason::Draining,

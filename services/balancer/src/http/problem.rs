@@ -177,6 +177,10 @@ impl From<Refusal> for Problem {
                 Code::Overloaded,
                 "the request would wait longer than its deadline allows",
             ),
+            RefusalReason::QueueStands => (
+                Code::Overloaded,
+                "more requests come than can be served in time",
+            ),
             RefusalReason::Draining => (Code::Draining, "the process finishes what it has"),
             RefusalReason::NoNode => (Code::Overloaded, "no node would take the request"),
         };

@@ -40,6 +40,11 @@ impl Place {
         }
     }
 
+    /// Whether it is that life of that node.
+    pub(super) fn is_of(&self, node: &RemoteSeat) -> bool {
+        matches!(self, Self::There(remote) if remote.is_same(node))
+    }
+
     /// What operators call it.
     pub(super) fn title(&self) -> &str {
         match self {

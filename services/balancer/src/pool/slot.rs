@@ -106,6 +106,11 @@ impl Slot {
         now
     }
 
+    /// Says that its seat did not take the request: it gets no other until it shows that it lives.
+    pub(crate) fn doubt(&mut self) {
+        self.pool.dispatch.lock().doubt(self.key, Instant::now());
+    }
+
     /// Gives the slot back as one that nobody used.
     pub(crate) fn unused(mut self) {
         self.state = SlotState::Granted;

@@ -28,6 +28,7 @@ fn pool() -> Arc<Pool> {
         slots: 1,
         queue_len_max: 8,
         queue_bytes_max: 100,
+        slo_ms: 1_000,
         deadline_ms: 1_000,
     };
     let metrics = BalancerMetrics::register(&Registry::new()).unwrap();

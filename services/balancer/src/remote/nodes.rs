@@ -1,8 +1,8 @@
 //! The nodes that this process may call: a control link to each, and what its credits mean for
 //! the slot tables.
 
-use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tidepool_core::PoolName;
 use tidepool_link::{Control, ControlEvent};
-use tidepool_wire::frame::{Credit, Demand, Ping};
+use tidepool_wire::frame::{Credit, Demand, InstanceId, Ping};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -20,8 +20,11 @@ use crate::pool::Pool;
 
 /// How often a node is asked for a sign of life.
 const PING_INTERVAL: Duration = Duration::from_millis(250);
-/// A node that was silent for so long gets nothing any more.
-const SILENT_AFTER: Duration = Duration::from_millis(750);
+/// A node that leaves a ping unanswered for so long gets nothing any more: 750 ms after its last
+/// sign of life at the latest.
+const SILENT_AFTER: Duration = Duration::from_millis(500);
+/// A timer this late says that it was this process that was silent.
+const STALL: Duration = Duration::from_millis(200);
 /// Pause before a node that is gone is tried again: the first, and the longest.
 const AGAIN_AFTER: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
@@ -58,6 +61,7 @@ impl Nodes {
             dialing: Arc::new(dialing),
             lives: Cell::new(0),
             linked: linked.clone(),
+            seated: RefCell::default(),
         });
         let task = actix_web::rt::spawn(attend(shared, directory));
         Self { task, linked }
@@ -81,6 +85,8 @@ struct Shared {
     dialing: Arc<Dialing>,
     lives: Cell<u64>,
     linked: LinkedNodes,
+    /// Lives of nodes that have seats.
+    seated: RefCell<BTreeSet<InstanceId>>,
 }
 
 /// Runs a task for every address; those of addresses that are gone end with their link, not
@@ -150,6 +156,10 @@ async fn live(shared: &Shared, addr: &str) -> bool {
         }
         _ => return false,
     };
+    let Some(_seat) = OneSeat::take(&shared.seated, peer.instance) else {
+        tracing::debug!(node = %peer.name, addr, "this node is linked by another address already");
+        return false;
+    };
     shared.lives.set(shared.lives.get() + 1);
     let (name, life) = (peer.name.clone(), shared.lives.get());
     tracing::info!(node = %name, addr, "a node is there");
@@ -158,6 +168,57 @@ async fn live(shared: &Shared, addr: &str) -> bool {
     let why = seated.attend(&mut control).await;
     tracing::warn!(node = %name, addr, why, "a node is gone");
     true
+}
+
+/// The right to seats of one life of a node: with two addresses it would have twice its slots.
+struct OneSeat<'a>(&'a RefCell<BTreeSet<InstanceId>>, InstanceId);
+
+impl<'a> OneSeat<'a> {
+    fn take(seated: &'a RefCell<BTreeSet<InstanceId>>, instance: InstanceId) -> Option<Self> {
+        let is_new = seated.borrow_mut().insert(instance);
+        is_new.then_some(Self(seated, instance))
+    }
+}
+
+impl Drop for OneSeat<'_> {
+    fn drop(&mut self) {
+        self.0.borrow_mut().remove(&self.1);
+    }
+}
+
+/// When a node that does not answer is silent, with time passed in.
+#[derive(Default)]
+struct Silence {
+    /// When the oldest unanswered ping was sent.
+    asked: Option<Instant>,
+}
+
+impl Silence {
+    fn asked(&mut self, now: Instant) {
+        self.asked.get_or_insert(now);
+    }
+
+    fn heard(&mut self) {
+        self.asked = None;
+    }
+
+    /// When to look.
+    fn due(&self) -> Option<Instant> {
+        Some(self.asked? + SILENT_AFTER)
+    }
+
+    /// Whether it is silent, looked at when it was due. Late looks prove nothing: answers may lie
+    /// there unread, and the time begins anew.
+    fn is_silent(&mut self, now: Instant) -> bool {
+        let Some(due) = self.due() else {
+            return false;
+        };
+        let is_own = now.saturating_duration_since(due) >= STALL;
+        if is_own {
+            self.asked = Some(now);
+        }
+        now >= due && !is_own
+    }
 }
 
 /// A node that has seats in the slot tables; they go with it.
@@ -183,29 +244,46 @@ impl<'a> Seated<'a> {
     async fn attend(&self, control: &mut Control) -> String {
         let mut pings = tokio::time::interval(PING_INTERVAL);
         pings.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut heard = Instant::now();
+        let mut silence = Silence::default();
+        let mut is_draining = false;
         let mut nonce = 0;
         loop {
-            let silent = tokio::time::sleep_until((heard + SILENT_AFTER).into());
+            let due = silence.due();
+            let look = tokio::time::sleep_until(due.unwrap_or_else(Instant::now).into());
             tokio::select! {
                 biased;
                 event = control.next() => {
-                    heard = Instant::now();
+                    silence.heard();
                     match event {
-                        Some(ControlEvent::Credit(credit)) => self.grant(&credit),
-                        Some(ControlEvent::Drain) => self.leave(),
-                        Some(ControlEvent::Up(_) | ControlEvent::Pong(_)) => {}
+                        // Slots of a node that drains are not for new work.
+                        Some(ControlEvent::Credit(credit)) if !is_draining => self.grant(&credit),
+                        Some(ControlEvent::Drain) => {
+                            is_draining = true;
+                            self.leave();
+                        }
+                        Some(ControlEvent::Pong(_)) => self.trust(),
+                        Some(ControlEvent::Up(_) | ControlEvent::Credit(_)) => {}
                         Some(ControlEvent::Down(why)) => return why.to_string(),
                         None => return "the link ended".to_owned(),
                     }
                 }
-                () = silent => return format!("silent for {} ms", SILENT_AFTER.as_millis()),
+                () = look, if due.is_some() => {
+                    if silence.is_silent(Instant::now()) {
+                        return format!("silent for {} ms", SILENT_AFTER.as_millis());
+                    }
+                }
                 _ = pings.tick() => {
                     nonce += 1;
                     control.ping(Ping { nonce, demand: self.demand() });
+                    silence.asked(Instant::now());
                 }
             }
         }
+    }
+
+    /// Ends the doubt of calls that it did not take: it lives.
+    fn trust(&self) {
+        self.pools.iter().for_each(|pool| pool.trust(&self.seat));
     }
 
     /// Takes what the node grants as its slots.
@@ -216,10 +294,8 @@ impl<'a> Seated<'a> {
                 .grants
                 .iter()
                 .find(|grant| grant.pool == *pool.name());
-            match granted.map_or(0, |grant| grant.slots) {
-                0 => pool.withdraw(&self.seat),
-                slots => pool.offer(self.seat.clone(), slots, now),
-            }
+            // A seat without slots stays, and what is known of it.
+            pool.offer(&self.seat, granted.map_or(0, |grant| grant.slots), now);
         }
     }
 
@@ -246,5 +322,52 @@ impl Drop for Seated<'_> {
         self.leave();
         self.node.end();
         self.linked.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn a_node_is_silent_750_ms_after_its_last_sign_of_life() {
+        let begin = Instant::now();
+        let mut silence = Silence::default();
+        assert_eq!(silence.due(), None, "nothing was asked");
+        silence.asked(begin);
+        silence.heard();
+        // The longest time until the next ping.
+        silence.asked(begin + PING_INTERVAL);
+        silence.asked(begin + 2 * PING_INTERVAL);
+        let due = silence.due().unwrap();
+        assert_eq!(due, begin + ms(750));
+        assert!(!silence.is_silent(due - ms(1)));
+        assert!(silence.is_silent(due + ms(1)));
+    }
+
+    #[test]
+    fn who_slept_through_the_time_asks_again_first() {
+        let begin = Instant::now();
+        let mut silence = Silence::default();
+        silence.asked(begin);
+        let woken = begin + ms(5_000);
+        assert!(!silence.is_silent(woken));
+        assert_eq!(silence.due(), Some(woken + SILENT_AFTER));
+        assert!(silence.is_silent(woken + SILENT_AFTER + ms(5)));
+    }
+
+    #[test]
+    fn a_life_of_a_node_is_seated_once_whatever_its_addresses() {
+        let seated = RefCell::default();
+        let first = OneSeat::take(&seated, [1; 16]);
+        assert!(first.is_some());
+        assert!(OneSeat::take(&seated, [1; 16]).is_none());
+        assert!(OneSeat::take(&seated, [2; 16]).is_some());
+        drop(first);
+        assert!(OneSeat::take(&seated, [1; 16]).is_some());
     }
 }

@@ -40,6 +40,8 @@ enum Next {
 impl Mishaps {
     /// After a call that was not answered; `has_begun` if the node may have begun it.
     fn after(&mut self, has_begun: bool, mut slot: Slot, pool: &Pool, may_run_twice: bool) -> Next {
+        // Else the same seat, free again, would be the next one.
+        slot.doubt();
         if !has_begun {
             slot.unused();
             return self.rejected(pool);

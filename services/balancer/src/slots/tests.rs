@@ -159,3 +159,55 @@ proptest! {
         prop_assert_eq!(taken, open);
     }
 }
+
+#[test]
+fn a_doubted_seat_gets_nothing_until_it_is_trusted() {
+    let now = Instant::now();
+    let mut table = with_seats(2, 2, now);
+    let (key, doubted) = table.take(None, now).unwrap();
+    table.doubt(key, now);
+    table.give_back(key);
+    assert_eq!(table.open(), 2);
+    let others: Vec<usize> = (0..3)
+        .filter_map(|_| table.take(Some(7), now))
+        .map(|(_, seat)| seat)
+        .collect();
+    assert_eq!(others, [1 - doubted; 2]);
+    table.look(now + Duration::from_secs(60));
+    assert!(table.take(None, now).is_none(), "time alone proves nothing");
+    assert!(!table.trust(|seat| *seat != doubted, now));
+    assert!(table.trust(|seat| *seat == doubted, now));
+    assert!(!table.trust(|_| true, now));
+    assert_eq!(table.take(None, now).map(|(_, seat)| seat), Some(doubted));
+}
+
+#[test]
+fn what_is_known_of_a_seat_outlives_a_moment_without_slots() {
+    let now = Instant::now();
+    let mut table = with_seats(3, 2, now);
+    let key = table.seats_of(|seat| *seat == 0)[0];
+    for _ in 0..5 {
+        table.judge(key, MS, Verdict::Bad, now);
+    }
+    assert_eq!(table.open(), 4, "it is out");
+    table.resize(key, 0, now);
+    table.resize(key, 2, now);
+    assert_eq!(table.open(), 4);
+}
+
+#[test]
+fn sessions_do_not_prefer_seats_without_slots() {
+    let now = Instant::now();
+    let mut table = with_seats(4, 64, now);
+    let home = |table: &mut SlotTable<usize>| {
+        let (key, seat) = table.take(Some(7), now).unwrap();
+        table.give_back(key);
+        (key, seat)
+    };
+    let (key, first) = home(&mut table);
+    table.resize(key, 0, now);
+    let (_, second) = home(&mut table);
+    assert_ne!(first, second);
+    // The same one each time, not whose turn it is.
+    (0..8).for_each(|_| assert_eq!(home(&mut table).1, second));
+}

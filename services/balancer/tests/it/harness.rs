@@ -44,6 +44,7 @@ pub(crate) fn spec() -> PoolSpec {
         slots: 1,
         queue_len_max: 8,
         queue_bytes_max: 1 << 20,
+        slo_ms: 1_000,
         deadline_ms: 10_000,
     }
 }

@@ -278,10 +278,64 @@ async fn a_draining_node_costs_nobody_a_request() {
     for _ in 0..20 {
         assert_eq!(linked.balancer.act("echo").await.status(), 200);
     }
+    eventually(|| linked.balancer.pool.ready_slots() == b.pool.ready_slots()).await;
+    linked.balancer.stop().await;
+}
+
+#[actix_web::test]
+async fn a_node_that_stops_finishes_what_it_has() {
+    let node = TestNode::start("a", 1, false).await;
+    let linked = Linked::to(&[&node]).await;
+    let asked = linked.balancer.spawn("hold");
+    eventually(|| node.running() == 1).await;
+    let server = node.server.clone();
+    let stopped = actix_web::rt::spawn(async move { server.stop(Duration::from_secs(20)).await });
+    // Its seat is gone, its work is not.
+    eventually(|| linked.balancer.pool.ready_slots() == 0).await;
+    node.stage.release.notify_one();
+    assert_eq!(asked.await.unwrap(), 200);
+    assert!(stopped.await.unwrap(), "every link ended by itself");
+    linked.balancer.stop().await;
+}
+
+#[actix_web::test]
+async fn what_waits_at_a_node_that_stops_begins_on_another() {
+    let (a, b) = (
+        TestNode::start("a", 1, false).await,
+        TestNode::start("b", 1, false).await,
+    );
+    let (first, second) = (Linked::to(&[&a]).await, Linked::to(&[&a, &b]).await);
+    let held = first.balancer.spawn("hold");
+    eventually(|| a.running() == 1).await;
+    // One of them waits at `a`, whose only slot each balancer may use.
+    let asked: Vec<_> = (0..2).map(|_| second.balancer.spawn("hold")).collect();
+    eventually(|| b.running() == 1 && a.pool.in_flight() == 2).await;
+    a.server.drain();
+    a.pool.dismiss_waiting();
+    eventually(|| a.pool.in_flight() == 1).await;
     eventually(|| {
-        linked.balancer.pool.ready_slots() == b.pool.ready_slots() + 1
-            || linked.balancer.pool.ready_slots() == b.pool.ready_slots()
+        b.stage.release.notify_one();
+        asked.iter().all(tokio::task::JoinHandle::is_finished)
     })
     .await;
-    linked.balancer.stop().await;
+    for asked in asked {
+        assert_eq!(asked.await.unwrap(), 200);
+    }
+    a.stage.release.notify_one();
+    assert_eq!(held.await.unwrap(), 200);
+    first.balancer.stop().await;
+    second.balancer.stop().await;
+}
+
+#[actix_web::test]
+async fn the_slots_of_a_balancer_that_is_gone_go_to_the_others() {
+    let node = TestNode::start("a", 4, true).await;
+    let gone = Linked::to(&[&node]).await;
+    let asked: Vec<_> = (0..4).map(|_| gone.balancer.spawn("hold")).collect();
+    eventually(|| node.running() == 4).await;
+    drop(gone._nodes);
+    asked.into_iter().for_each(|asked| asked.abort());
+    // Ready as soon as it has all four.
+    let stays = Linked::to(&[&node]).await;
+    stays.balancer.stop().await;
 }

@@ -97,6 +97,7 @@ impl Pools {
             slots: configured.slots.unwrap_or(suits),
             queue_len_max: configured.queue_len_max,
             queue_bytes_max: configured.queue_bytes_max,
+            slo_ms: u64::try_from(configured.slo.as_millis()).unwrap_or(u64::MAX),
             deadline_ms: u64::try_from(configured.deadline.as_millis()).unwrap_or(u64::MAX),
         };
         let pool = Pool::new(spec.clone(), metrics.of_pool(&spec), Instant::now());

@@ -10,7 +10,9 @@ use actix::{Actor, Addr};
 use anyhow::Context;
 use parking_lot::RwLock;
 use prometheus::Registry;
-use tidepool_balancer::{BalancerMetrics, Close, Hosting, HostingConfig, LoadBalancer, Pool};
+use tidepool_balancer::{
+    BalancerMetrics, Close, DismissWaiting, Hosting, HostingConfig, LoadBalancer, Pool,
+};
 use tidepool_cluster::{
     Announcer, DesiredState, Document, Follower, NODES, NodeDocument, NodeStanding, Nudge,
 };
@@ -145,6 +147,8 @@ impl NodeRole {
         self.links.server.drain();
         // An actor that is gone has nothing left to stop.
         let _ = self.actor.send(Close).await;
+        // What waits here has not begun and may begin elsewhere.
+        let _ = self.actor.send(DismissWaiting).await;
         if !self.links.server.stop(grace).await {
             tracing::warn!("some requests did not end within the grace period");
         }

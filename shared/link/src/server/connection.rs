@@ -35,10 +35,13 @@ pub(super) async fn control(
     greeted: Greeted,
     config: &LinkConfig,
     mut phase: watch::Receiver<Phase>,
+    mut working: watch::Receiver<usize>,
     host: Rc<dyn Host>,
 ) -> Closed {
     let Greeted { peer, io, intake } = greeted;
     let peer = Rc::new(peer);
+    // Dropped after the channel: the host knows the link that has ended by its steering.
+    let _down = Down(Rc::clone(&host), Rc::clone(&peer));
     let mut line = Line {
         duplex: Duplex::new(io, intake, config),
         outbox: Outbox::default(),
@@ -46,7 +49,6 @@ pub(super) async fn control(
     };
     let (sender, mut credits) = watch::channel(Credit::default());
     host.control_up(&peer, Steering(sender));
-    let _down = Down(Rc::clone(&host), Rc::clone(&peer));
     let mut is_told = false;
     loop {
         let now = *phase.borrow_and_update();
@@ -54,13 +56,16 @@ pub(super) async fn control(
             line.outbox.push(&Frame::Drain);
             is_told = true;
         }
-        if now >= Phase::Stopping && line.outbox.is_empty() {
+        // A balancer takes the end of this link for that of the node and gives up all calls to it.
+        let is_over = now >= Phase::Stopping && *working.borrow_and_update() == 0;
+        if is_over && line.outbox.is_empty() {
             linger(line.duplex.into_io()).await;
             return Closed::Here;
         }
         tokio::select! {
             biased;
             _ = phase.changed() => {}
+            Ok(()) = working.changed(), if now >= Phase::Stopping => {}
             Ok(()) = credits.changed() => {
                 let credit = credits.borrow_and_update().clone();
                 line.outbox.push(&Frame::Credit(credit));
@@ -68,7 +73,7 @@ pub(super) async fn control(
             why = poll_fn(|cx| {
                 let polled = line.poll(cx, |frame, outbox| heard(&*host, &peer, frame, outbox));
                 // What there was to say has been said: look whether to stop.
-                let is_done = now >= Phase::Stopping && line.outbox.is_empty();
+                let is_done = is_over && line.outbox.is_empty();
                 match polled {
                     Poll::Pending if is_done => Poll::Ready(None),
                     polled => polled.map(Some),

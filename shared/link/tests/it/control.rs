@@ -1,7 +1,8 @@
 use std::time::Duration;
 
+use bytes::Bytes;
 use tidepool_core::PoolName;
-use tidepool_link::{Closed, ControlEvent};
+use tidepool_link::{CallEnd, Closed, ControlEvent};
 use tidepool_wire::frame::{Credit, Demand, Frame, Grant, LinkKind, Ping};
 
 use crate::support::*;
@@ -98,6 +99,34 @@ fn who_asks_late_is_told_that_the_node_drains() {
         let mut control = node.control();
         up(&mut control).await;
         assert_eq!(control.next().await, Some(ControlEvent::Drain));
+    });
+}
+
+#[test]
+fn a_node_that_stops_keeps_its_control_link_until_its_work_is_done() {
+    local(async {
+        let node = start(node());
+        let (link, mut control) = (node.link(), node.control());
+        up(&mut control).await;
+        let held = link.call(&request("hold"), Bytes::new(), far()).unwrap();
+        node.host.log.times("held", 1).await;
+        let stop = node.server.stop(std::time::Duration::from_secs(10));
+        let rest = async {
+            assert_eq!(control.next().await, Some(ControlEvent::Drain));
+            // It still answers: the balancer may know that its calls are in good hands.
+            for nonce in 1..=3 {
+                let demand = Vec::new();
+                control.ping(Ping { nonce, demand });
+                assert_eq!(control.next().await, Some(ControlEvent::Pong(nonce)));
+                tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+            }
+            node.host.gate.send_replace(true);
+            assert!(matches!(held.await, CallEnd::Answered(..)));
+            let down = control.next().await;
+            assert_eq!(down, Some(ControlEvent::Down(Closed::Eof)));
+        };
+        let (in_time, ()) = tokio::join!(stop, rest);
+        assert!(in_time);
     });
 }
 

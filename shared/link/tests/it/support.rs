@@ -195,7 +195,11 @@ impl Host for Script {
     }
 
     fn control_down(&self, _peer: &Rc<Peer>) {
-        self.log.add("down");
+        // By then the host can tell which link it was.
+        let steerings = self.steerings.borrow();
+        let is_known = steerings.last().is_some_and(Steering::is_closed);
+        self.log
+            .add(if is_known { "down" } else { "down, unknown" });
     }
 }
 
