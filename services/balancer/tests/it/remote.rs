@@ -103,7 +103,7 @@ impl TestNode {
 /// A balancer that is linked to these nodes.
 struct Linked {
     balancer: Harness,
-    _nodes: Nodes,
+    nodes: Nodes,
     _directory: watch::Sender<Vec<String>>,
 }
 
@@ -127,7 +127,7 @@ impl Linked {
         eventually(|| balancer.pool.ready_slots() >= slots).await;
         Self {
             balancer,
-            _nodes: linked,
+            nodes: linked,
             _directory: directory,
         }
     }
@@ -290,8 +290,10 @@ async fn a_node_that_stops_finishes_what_it_has() {
     eventually(|| node.running() == 1).await;
     let server = node.server.clone();
     let stopped = actix_web::rt::spawn(async move { server.stop(Duration::from_secs(20)).await });
-    // Its seat is gone, its work is not.
+    // Its seat is gone, its work is not, also when the drain has long been told.
     eventually(|| linked.balancer.pool.ready_slots() == 0).await;
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    assert_eq!(linked.nodes.linked().count(), 1);
     node.stage.release.notify_one();
     assert_eq!(asked.await.unwrap(), 200);
     assert!(stopped.await.unwrap(), "every link ended by itself");
@@ -333,7 +335,7 @@ async fn the_slots_of_a_balancer_that_is_gone_go_to_the_others() {
     let gone = Linked::to(&[&node]).await;
     let asked: Vec<_> = (0..4).map(|_| gone.balancer.spawn("hold")).collect();
     eventually(|| node.running() == 4).await;
-    drop(gone._nodes);
+    drop(gone.nodes);
     asked.into_iter().for_each(|asked| asked.abort());
     // Ready as soon as it has all four.
     let stays = Linked::to(&[&node]).await;

@@ -3,6 +3,7 @@
 mod access;
 mod architecture;
 mod bad_input;
+mod chaos;
 mod cluster;
 mod collector;
 mod command_line;
