@@ -1,7 +1,6 @@
 //! One term of leadership: a supervisor under one epoch, fed with what balancers and nodes announce,
 //! and what it wants put onto nodes.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,7 +19,7 @@ use tidepool_supervisor::{
 use tokio::task::JoinHandle;
 
 use super::leadership::Mandate;
-use super::news::{Nodes, Windows};
+use super::news::{Balancers, Nodes};
 use super::placing::{Placing, inventory};
 use super::sizing::{Placed, Shared, Sizing};
 use super::{Base, Sitting};
@@ -93,7 +92,7 @@ impl Reign {
             targets,
             pools,
             drains,
-            windows: Windows::default(),
+            balancers: Balancers::default(),
             knows_fleet: false,
             nodes: Nodes::expecting(nodes_of(record.as_deref()), Instant::now()),
             placing: Placing::from(record.as_deref(), epoch.0),
@@ -203,7 +202,7 @@ struct Steering {
     /// How many pools there are.
     pools: usize,
     drains: Drains,
-    windows: Windows,
+    balancers: Balancers,
     nodes: Nodes,
     /// Whether the supervisor has been told of all nodes.
     knows_fleet: bool,
@@ -239,8 +238,8 @@ impl Steering {
         }
         let balancers = self.base.balancers.seen();
         if is_fresh(balancers.at) {
-            let reports = self.windows.new_of(&balancers.members);
-            let present: BTreeSet<String> = balancers.members.keys().cloned().collect();
+            let reports = self.balancers.look(&balancers.members, now);
+            let present = self.balancers.present();
             if !reports.is_empty() {
                 self.tell(BalancerReports { present, reports });
             }
