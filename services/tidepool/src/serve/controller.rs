@@ -9,6 +9,8 @@ mod news;
 mod placing;
 mod reign;
 mod sizing;
+#[cfg(test)]
+mod tests;
 mod view;
 
 use std::collections::BTreeMap;
@@ -78,6 +80,30 @@ struct Sitting {
     drains: Drains,
 }
 
+impl Base {
+    /// Opens the store and begins to follow what is told there.
+    fn open(settings: &Settings, started: Instant) -> anyhow::Result<Arc<Self>> {
+        let ground = Ground::open(settings, started)?;
+        // Nothing is served here: the pools only say what they are.
+        let metrics = BalancerMetrics::register(&Registry::new())?;
+        let log = Arc::clone(&ground.stores.log);
+        let pools = kinds::Pools::build(&settings.pools, log, &metrics)?.pools;
+        let leads = ground::leader_gauge(&ground.registry)?;
+        let roster = &ground.stores.roster;
+        Ok(Arc::new(Self {
+            settings: settings.clone(),
+            balancers: Roll::follow(Arc::clone(roster), LOOK_EVERY),
+            nodes: Roll::follow(Arc::clone(roster), LOOK_EVERY),
+            controllers: Roll::follow(Arc::clone(roster), LOOK_EVERY),
+            desired: Follower::start(Arc::clone(&ground.stores.log)),
+            sitting: RwLock::default(),
+            leads,
+            pools,
+            ground,
+        }))
+    }
+}
+
 struct Controller {
     base: Arc<Base>,
     election: Election,
@@ -90,24 +116,7 @@ struct Controller {
 
 impl Controller {
     async fn start(settings: &Settings, started: Instant) -> anyhow::Result<Self> {
-        let ground = Ground::open(settings, started)?;
-        // Nothing is served here: the pools only say what they are.
-        let metrics = BalancerMetrics::register(&Registry::new())?;
-        let log = Arc::clone(&ground.stores.log);
-        let pools = kinds::Pools::build(&settings.pools, log, &metrics)?.pools;
-        let leads = ground::leader_gauge(&ground.registry)?;
-        let roster = &ground.stores.roster;
-        let base = Arc::new(Base {
-            settings: settings.clone(),
-            balancers: Roll::follow(Arc::clone(roster), LOOK_EVERY),
-            nodes: Roll::follow(Arc::clone(roster), LOOK_EVERY),
-            controllers: Roll::follow(Arc::clone(roster), LOOK_EVERY),
-            desired: Follower::start(Arc::clone(&ground.stores.log)),
-            sitting: RwLock::default(),
-            leads,
-            pools,
-            ground,
-        });
+        let base = Base::open(settings, started)?;
         let lease = Arc::clone(&base.ground.stores.lease);
         let instance = tidepool_link::instance_id()?;
         let election = Election::start(lease, base.ground.name.as_str(), instance);

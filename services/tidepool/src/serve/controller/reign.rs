@@ -53,21 +53,42 @@ pub(super) struct Reign {
 }
 
 impl Reign {
-    /// Shuts out older leaders, goes on from what they left, and begins to decide.
+    /// Shuts out older leaders, goes on from what they left, and begins to decide. What was carried
+    /// over is used up by a term that begins, and kept for the next try by one that cannot.
     pub(super) async fn begin(
         base: &Arc<Base>,
         mandate: Arc<Mandate>,
         before: Option<&str>,
         carried: &mut Option<Carried>,
     ) -> anyhow::Result<Self> {
+        let begun = Self::try_to_begin(base, mandate, before, carried.as_ref()).await;
+        if begun.is_ok() {
+            *carried = None;
+        } else {
+            // Who gives events their ids is who leads, and this process may not lead next.
+            follow_feed(base).await;
+        }
+        begun
+    }
+
+    async fn try_to_begin(
+        base: &Arc<Base>,
+        mandate: Arc<Mandate>,
+        before: Option<&str>,
+        carried: Option<&Carried>,
+    ) -> anyhow::Result<Self> {
         let epoch = mandate.epoch;
         let shut_out = fence(&base.ground.stores.log, epoch.0).await;
-        shut_out.context("older leaders cannot be shut out")?;
+        // What the follower saw last may be older: it looks by itself, and may have been cut off. It
+        // stands in for a store that lost its data.
+        let record = shut_out
+            .context("older leaders cannot be shut out")?
+            .map(Arc::new)
+            .or_else(|| base.desired.reader().borrow().clone());
         base.ground.feed.lead(epoch).await?;
         let plain = Arc::clone(&base.ground.stores.kv);
         let kv: Arc<dyn Kv> = Arc::new(FencedKv::new(plain, epoch));
-        let record = base.desired.reader().borrow().clone();
-        restore(&kv, carried.take(), record.as_deref()).await;
+        restore(&kv, carried, record.as_deref()).await?;
         let plans = supervision::plans(&base.settings.pools, &base.pools);
         let pools = plans.len();
         let (feed, settings) = (&base.ground.feed, &base.settings.controller);
@@ -126,9 +147,7 @@ impl Reign {
         if self.supervisor.send(Retire).await.is_err() {
             tracing::debug!("the supervisor has ended by itself");
         }
-        if let Err(error) = base.ground.feed.follow().await {
-            tracing::debug!(%error, "the feed cannot follow");
-        }
+        follow_feed(base).await;
         if let Some(log) = self.log {
             // It waits with its thread blocked.
             let _ = tokio::task::spawn_blocking(move || log.flush()).await;
@@ -140,20 +159,27 @@ impl Reign {
     }
 }
 
+async fn follow_feed(base: &Base) {
+    if let Err(error) = base.ground.feed.follow().await {
+        tracing::debug!(%error, "the feed cannot follow");
+    }
+}
+
 /// Puts back what this process had in mind when it last led, unless somebody led since: a store that
-/// was away for a while is no reason to forget.
-async fn restore(kv: &Arc<dyn Kv>, carried: Option<Carried>, record: Option<&DesiredState>) {
-    let Some(carried) = carried else { return };
+/// was away for a while is no reason to forget. A term begins with all of it or not at all.
+async fn restore(
+    kv: &Arc<dyn Kv>,
+    carried: Option<&Carried>,
+    record: Option<&DesiredState>,
+) -> anyhow::Result<()> {
+    let Some(carried) = carried else {
+        return Ok(());
+    };
     if record.is_some_and(|record| record.epoch > carried.epoch) {
-        return;
+        return Ok(());
     }
-    let keeper = Keeper::start(Arc::clone(kv));
-    if tokio::time::timeout(KEEP_TIMEOUT, keeper.finish(carried.saves))
-        .await
-        .is_err()
-    {
-        tracing::warn!("what this controller knew when it last led cannot be put back");
-    }
+    let put_back = Save::write_all(&carried.saves, kv).await;
+    put_back.context("what this controller knew when it last led cannot be put back")
 }
 
 fn nodes_of(record: Option<&DesiredState>) -> impl Iterator<Item = NodeId> {
