@@ -111,7 +111,9 @@ impl Sizing {
             count: decision.to,
             drain: decision.release,
         };
-        if let Outcome::Changed(plan) = self.provisioner.set(&wanted).await? {
+        // A call takes long, and what it was begun under may be over before its next step.
+        let may_act = || self.mandate.holds(Instant::now());
+        if let Outcome::Changed(plan) = self.provisioner.set(&wanted, &may_act).await? {
             tracing::info!(?plan, "nodes are started or stopped");
         }
         Ok(())
