@@ -29,6 +29,10 @@ pub struct Node {
     /// Workers that it reports to run, without those that are starting.
     #[serde(default)]
     pub running: BTreeMap<PoolName, u32>,
+    /// Workers that it has in whatever state, those that end included: a worker that serves no new
+    /// requests may still have some.
+    #[serde(default)]
+    pub present: u32,
     /// Pools whose state it has in memory, such as the index of a namespace: the first choice among
     /// equals.
     #[serde(default)]
@@ -43,6 +47,7 @@ impl Node {
             state: NodeState::Ready,
             capacity,
             running: BTreeMap::new(),
+            present: 0,
             warm: BTreeSet::new(),
         }
     }

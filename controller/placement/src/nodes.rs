@@ -170,6 +170,8 @@ pub struct NodeMemory {
     pub(crate) retry_at_ms: Option<u64>,
     pub(crate) fewer_since_ms: Option<u64>,
     pub(crate) draining: Option<NodeId>,
+    /// Since when nobody has heard of the node that is draining.
+    pub(crate) unheard_since_ms: Option<u64>,
     pub(crate) release: Option<Release>,
 }
 

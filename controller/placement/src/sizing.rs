@@ -14,6 +14,10 @@ use crate::nodes::{
     Demand, Fleet, NodeBlock, NodeDecision, NodeMemory, NodePolicy, NodeReason, Release, Removal,
 };
 
+/// A node that is being emptied and that nobody hears of is given up after so long: it may be cut off,
+/// and serve what it was not told to give up.
+const UNHEARD_MS: u64 = 300_000;
+
 /// Says how many nodes a provisioner should hold.
 ///
 /// `now_ms` is a wall time that does not go back, in milliseconds since the Unix epoch.
@@ -258,7 +262,7 @@ fn lower(
         return count.hold(memory, NodeReason::Released, None);
     }
     if let Some(node) = memory.draining.clone() {
-        return go_on_draining(policy, memory, demand, count, node);
+        return go_on_draining(policy, memory, demand, count, (node, now_ms));
     }
     let is_over = count.live > policy.nodes_max;
     let Some(candidate) = candidate(policy, demand, count, is_over) else {
@@ -283,7 +287,7 @@ fn lower(
         return count.decide(memory, count.live, wanted, NodeReason::Blocked, block);
     }
     memory.fewer_since_ms = None;
-    memory.draining = Some(candidate);
+    (memory.draining, memory.unheard_since_ms) = (Some(candidate), None);
     let reason = if is_over {
         NodeReason::Maximum
     } else {
@@ -312,12 +316,19 @@ fn go_on_draining(
     memory: &mut NodeMemory,
     demand: &Demand<'_>,
     count: &Count,
-    node: NodeId,
+    (node, now_ms): (NodeId, u64),
 ) -> NodeDecision {
     let state = demand.inventory.nodes.get(&node).map(|node| node.state);
     let is_empty = demand.desired.drained.contains(&node);
+    let is_unheard = matches!(state, None | Some(NodeState::Lost));
+    if !is_unheard {
+        memory.unheard_since_ms = None;
+    }
+    let since_ms = is_unheard.then(|| *memory.unheard_since_ms.get_or_insert(now_ms));
+    let is_lost = since_ms.is_some_and(|since| now_ms.saturating_sub(since) >= UNHEARD_MS);
     let wanted = count.live.saturating_sub(1);
-    if is_empty || matches!(state, None | Some(NodeState::Lost)) {
+    if is_empty || is_lost {
+        memory.unheard_since_ms = None;
         let to = wanted.max(policy.nodes_min);
         memory.draining = None;
         memory.release = Some(Release { node, count: to });

@@ -53,6 +53,8 @@ pub(crate) struct Table {
     pub(crate) nodes: Vec<NodeId>,
     pub(crate) state: Vec<NodeState>,
     pub(crate) capacity: Vec<u32>,
+    /// Workers that each node has, in whatever state.
+    present: Vec<u32>,
     /// Workers that each pool should have.
     pub(crate) target: Vec<u32>,
     pub(crate) moves: Vec<Shift>,
@@ -87,6 +89,7 @@ impl Table {
             nodes: inventory.nodes.keys().cloned().collect(),
             state: inventory.nodes.values().map(|node| node.state).collect(),
             capacity: inventory.nodes.values().map(|node| node.capacity).collect(),
+            present: inventory.nodes.values().map(|node| node.present).collect(),
             target: pools
                 .iter()
                 .map(|pool| match targets.get(pool) {
@@ -250,7 +253,9 @@ impl Table {
                 .map(|p| (self.pools[p].clone(), self.want(p, n)))
                 .collect()
         };
-        let is_drained = |n: &usize| self.state[*n] == NodeState::Draining && self.load[*n] == 0;
+        let is_drained = |n: &usize| {
+            self.state[*n] == NodeState::Draining && self.load[*n] == 0 && self.present[*n] == 0
+        };
         Desired {
             nodes: (0..nodes)
                 .map(|n| (self.nodes[n].clone(), workers(n)))

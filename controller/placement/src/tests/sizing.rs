@@ -196,6 +196,56 @@ fn a_node_is_given_up_only_after_a_while_and_once_it_is_empty() {
 }
 
 #[test]
+fn a_node_whose_last_worker_still_ends_is_not_given_up() {
+    let mut case = Case::new(3, &[2]);
+    let leaving = case.ticks(61).drain.first().unwrap().clone();
+    // Nothing is wanted there any more, and a worker is finishing its requests.
+    let node_of = |case: &mut Case, present| {
+        let node = case.world.inventory.nodes.get_mut(&leaving).unwrap();
+        node.present = present;
+    };
+    node_of(&mut case, 1);
+    let decision = case.ticks(30);
+    assert_eq!((decision.to, decision.reason), (3, NodeReason::Idle));
+    assert_eq!(case.world.desired.nodes[&leaving].len(), 0);
+    node_of(&mut case, 0);
+    assert_eq!(case.tick().release, [leaving.clone()].into());
+}
+
+#[test]
+fn a_draining_node_that_nobody_hears_of_is_given_up_only_after_minutes() {
+    let mut case = Case::new(3, &[2]);
+    let leaving = case.ticks(61).drain.first().unwrap().clone();
+    // It is cut off before it hears that it is to empty itself.
+    let cut_off = case.world.inventory.nodes.remove(&leaving).unwrap();
+    let decision = case.ticks(200);
+    assert_eq!((decision.to, decision.release.len()), (3, 0));
+    case.world.inventory.nodes.insert(
+        leaving.clone(),
+        Node {
+            present: 1,
+            ..cut_off
+        },
+    );
+    case.tick();
+    case.world.inventory.nodes.remove(&leaving);
+    assert_eq!(case.ticks(300).release.len(), 0, "counted anew");
+    let decision = case.tick();
+    assert_eq!(
+        (decision.to, decision.release),
+        (2, [leaving.clone()].into())
+    );
+    // Who has ended needs no such wait.
+    let mut case = Case::new(3, &[2]);
+    let leaving = case.ticks(61).drain.first().unwrap().clone();
+    case.world.inventory.nodes.remove(&leaving);
+    case.fleet.names.remove(&leaving);
+    case.fleet.existing = 2;
+    let decision = case.tick();
+    assert_eq!((decision.to, decision.drain.len()), (2, 0));
+}
+
+#[test]
 fn the_node_with_fewest_workers_goes_among_those_that_may() {
     let mut case = Case::new(3, &[2]);
     assert!(case.ticks(61).drain.contains(&node(2)));

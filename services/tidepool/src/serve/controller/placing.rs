@@ -34,6 +34,7 @@ pub(super) fn inventory(
             state,
             capacity: document.map_or(0, |document| document.workers_max),
             running: report.map(running).unwrap_or_default(),
+            present: report.map_or(0, present),
             warm: BTreeSet::new(),
         };
         (name.clone(), node)
@@ -52,6 +53,13 @@ pub(super) fn running(report: &NodeReport) -> BTreeMap<PoolName, u32> {
         }
     }
     running
+}
+
+/// Workers that have not ended, whatever they do.
+fn present(report: &NodeReport) -> u32 {
+    let workers = report.workers.iter();
+    let present = workers.filter(|worker| worker.state != WorkerState::Stopped);
+    u32::try_from(present.count()).unwrap_or(u32::MAX)
 }
 
 /// What the nodes are to run, under one epoch.
@@ -118,6 +126,8 @@ impl Placing {
 mod tests {
     use std::sync::Arc;
 
+    use tidepool_core::{Timestamp, WorkerId, WorkerReport};
+
     use super::super::news::{Nodes, tests::node};
     use super::*;
 
@@ -167,6 +177,40 @@ mod tests {
         let inventory = inventory(nodes.known(), &none, now);
         let state = placing.place(&inventory, &Targets::new(), &none, now);
         assert_eq!(state.unwrap().nodes[&name("a")][&echo()], 3);
+    }
+
+    #[test]
+    fn a_node_is_empty_when_no_worker_is_left_whatever_it_does() {
+        let (now, drained) = (Instant::now(), BTreeSet::from([name("a")]));
+        for (state, is_left) in [
+            (WorkerState::Starting, true),
+            (WorkerState::Draining, true),
+            (WorkerState::Crashed, true),
+            (WorkerState::Stopped, false),
+        ] {
+            let mut document = node("a", NodeStanding::Ready, 1);
+            let worker = WorkerReport {
+                id: WorkerId::new(&echo(), 1),
+                pool: echo(),
+                node: name("a"),
+                state,
+                slots: 1,
+                busy: 1,
+                started_at: Timestamp(0),
+                startup: None,
+                completed: 0,
+                panics: 0,
+                cpu_cores: None,
+            };
+            document.report.as_mut().unwrap().workers.push(worker);
+            let mut nodes = Nodes::default();
+            nodes.look(&BTreeMap::from([("a".to_owned(), Arc::new(document))]), now);
+            let mut placing = Placing::from(None, 1);
+            let seen = inventory(nodes.known(), &drained, now);
+            placing.place(&seen, &Targets::from([(echo(), 0)]), &drained, now);
+            let is_drained = placing.desired().drained.contains(&name("a"));
+            assert_eq!(is_drained, !is_left, "{state:?}");
+        }
     }
 
     #[test]
