@@ -91,7 +91,9 @@ impl Placing {
         &self.desired
     }
 
-    /// Places `targets`; gives what has to be said, if it is news or has not been said for long.
+    /// Places `targets`; gives what has to be said, if it is news or has not been said for long. No two
+    /// answers have the same number, whether what was given got into the store or not: nobody can
+    /// know that of a try that failed, and nodes take nothing that is not newer than what they have.
     pub(super) fn place(
         &mut self,
         inventory: &Inventory,
@@ -112,12 +114,15 @@ impl Placing {
                 || said.drained != state.drained
                 || now.saturating_duration_since(*at) >= REPEAT_EVERY
         });
-        is_news.then_some(state)
+        if !is_news {
+            return None;
+        }
+        self.seq = state.seq;
+        Some(state)
     }
 
     /// Takes note of what the store has.
     pub(super) fn said(&mut self, state: DesiredState, now: Instant) {
-        self.seq = state.seq;
         self.said = Some((state, now));
     }
 }
@@ -161,6 +166,22 @@ mod tests {
         assert_eq!(placing.place(&inventory, &targets, &none, now), None);
         let again = placing.place(&inventory, &targets, &none, now + REPEAT_EVERY);
         assert_eq!(again.unwrap().seq, 2);
+    }
+
+    #[test]
+    fn what_may_have_been_said_is_not_said_otherwise_under_its_number() {
+        let now = Instant::now();
+        let (nodes, none) = (two_nodes(now), BTreeSet::new());
+        let inventory = inventory(nodes.known(), &none, now);
+        let mut placing = Placing::from(None, 9);
+        let mut place = |n| {
+            let targets = Targets::from([(echo(), n)]);
+            placing.place(&inventory, &targets, &none, now).unwrap()
+        };
+        // The store took the first and could not say so.
+        let (first, second) = (place(4), place(2));
+        assert_ne!(first.nodes, second.nodes);
+        assert!(second.seq > first.seq, "{} and {}", first.seq, second.seq);
     }
 
     #[test]
