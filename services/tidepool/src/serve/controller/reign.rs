@@ -45,11 +45,11 @@ pub(super) struct Carried {
 /// A term.
 pub(super) struct Reign {
     pub(super) mandate: Arc<Mandate>,
-    supervisor: Addr<Supervisor>,
+    pub(super) supervisor: Addr<Supervisor>,
     keeper: Keeper,
     log: Option<DecisionLog>,
-    steering: JoinHandle<()>,
-    sizing: JoinHandle<()>,
+    pub(super) steering: JoinHandle<()>,
+    pub(super) sizing: JoinHandle<()>,
 }
 
 impl Reign {
@@ -127,6 +127,18 @@ impl Reign {
             log,
             steering: actix_web::rt::spawn(steering.run()),
         })
+    }
+
+    /// What this term cannot go on without and has lost, if anything: it would renew its lease and
+    /// decide nothing.
+    pub(super) fn lost(&self) -> Option<&'static str> {
+        let parts = [
+            (!self.supervisor.connected(), "the supervisor"),
+            (self.steering.is_finished(), "the placing of workers"),
+            (self.sizing.is_finished(), "the sizing of the fleet"),
+        ];
+        let lost = parts.into_iter().find(|(is_lost, _)| *is_lost);
+        lost.map(|(_, part)| part)
     }
 
     /// Ends the term. What the supervisor knows is written down while the mandate holds; it is given

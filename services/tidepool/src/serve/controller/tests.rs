@@ -2,8 +2,9 @@
 
 use tidepool_feed::Role;
 use tidepool_store::Epoch;
+use tidepool_supervisor::Retire;
 
-use super::leadership::Mandate;
+use super::leadership::{Mandate, Standing};
 use super::*;
 use crate::settings::{Inputs, Override, load};
 
@@ -77,4 +78,55 @@ async fn a_term_does_not_begin_before_what_was_carried_over_is_put_back() {
     let told = format!("{:#}", failed.err().unwrap());
     assert!(told.contains("put back"), "{told}");
     assert!(carried.is_some());
+}
+
+fn seat(mandate: &Arc<Mandate>) -> Seat {
+    Seat {
+        standing: Standing::Standby,
+        mandate: Some(Arc::clone(mandate)),
+        leader: None,
+        before: None,
+    }
+}
+
+#[actix::test]
+async fn a_term_that_lost_its_supervisor_or_a_task_gives_the_lease_up() {
+    let (base, _folder) = base();
+    let losses: [fn(&Reign); 3] = [
+        |reign| reign.supervisor.do_send(Retire),
+        |reign| reign.steering.abort(),
+        |reign| reign.sizing.abort(),
+    ];
+    for (epoch, lose) in (1..).zip(losses) {
+        let mandate = mandate(epoch);
+        let seat = seat(&mandate);
+        let reign = Reign::begin(&base, Arc::clone(&mandate), None, &mut None).await;
+        let reign = reign.unwrap();
+        assert!(!is_over(&reign, &seat));
+        lose(&reign);
+        while !is_over(&reign, &seat) {
+            tokio::task::yield_now().await;
+        }
+        assert!(mandate.is_resigned());
+        reign.end(&base).await;
+    }
+}
+
+#[actix::test]
+async fn who_cannot_begin_several_times_lets_another_one_lead() {
+    let (base, _folder) = base();
+    close(&base, 2).await;
+    let mandate = mandate(1);
+    let (_seats, reader) = watch::channel(seat(&mandate));
+    let (leave, left) = oneshot::channel();
+    let office = actix_web::rt::spawn(hold_office(base, reader, left));
+    let resigned = async {
+        while !mandate.is_resigned() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let tries = tokio::time::timeout(10 * LOOK_AGAIN, resigned).await;
+    tries.expect("it resigns");
+    leave.send(()).unwrap();
+    office.await.unwrap();
 }
