@@ -265,14 +265,19 @@ fn lower(
         return go_on_draining(policy, memory, demand, count, (node, now_ms));
     }
     let is_over = count.live > policy.nodes_max;
-    let Some(candidate) = candidate(policy, demand, count, is_over) else {
+    let idler = idler(policy, memory, demand, count);
+    let Some(node) = idler
+        .clone()
+        .or_else(|| candidate(policy, demand, count, is_over))
+    else {
         memory.fewer_since_ms = None;
         return count.hold(memory, steady(memory, count), None);
     };
     let doubtful = |node: &Node| matches!(node.state, NodeState::Silent | NodeState::Lost);
-    if memory.starting > 0 || demand.inventory.nodes.values().any(doubtful) {
+    // Who should have joined long ago is not waited for.
+    let is_starting = memory.starting > memory.overdue;
+    if is_starting || demand.inventory.nodes.values().any(doubtful) {
         memory.fewer_since_ms = None;
-        let is_starting = memory.starting > 0;
         let (reason, block) = if is_starting {
             (NodeReason::Starting, None)
         } else {
@@ -287,7 +292,10 @@ fn lower(
         return count.decide(memory, count.live, wanted, NodeReason::Blocked, block);
     }
     memory.fewer_since_ms = None;
-    (memory.draining, memory.unheard_since_ms) = (Some(candidate), None);
+    if idler.is_some() {
+        return release(policy, memory, count, node);
+    }
+    (memory.draining, memory.unheard_since_ms) = (Some(node), None);
     let reason = if is_over {
         NodeReason::Maximum
     } else {
@@ -328,13 +336,48 @@ fn go_on_draining(
     let is_lost = since_ms.is_some_and(|since| now_ms.saturating_sub(since) >= UNHEARD_MS);
     let wanted = count.live.saturating_sub(1);
     if is_empty || is_lost {
-        memory.unheard_since_ms = None;
-        let to = wanted.max(policy.nodes_min);
-        memory.draining = None;
-        memory.release = Some(Release { node, count: to });
-        return count.decide(memory, to, wanted, NodeReason::Released, None);
+        return release(policy, memory, count, node);
     }
     count.decide(memory, count.live, wanted, NodeReason::Idle, None)
+}
+
+/// Gives up a node that has nothing to do.
+fn release(
+    policy: &NodePolicy,
+    memory: &mut NodeMemory,
+    count: &Count,
+    node: NodeId,
+) -> NodeDecision {
+    let wanted = count.live.saturating_sub(1);
+    let to = wanted.max(policy.nodes_min);
+    (memory.draining, memory.unheard_since_ms) = (None, None);
+    memory.release = Some(Release { node, count: to });
+    count.decide(memory, to, wanted, NodeReason::Released, None)
+}
+
+/// A node that should have joined long ago and has not: it can go without being emptied, as far as it is
+/// known by name.
+fn idler(
+    policy: &NodePolicy,
+    memory: &NodeMemory,
+    demand: &Demand<'_>,
+    count: &Count,
+) -> Option<NodeId> {
+    if memory.overdue == 0 || memory.starting > memory.overdue || count.live <= policy.nodes_min {
+        return None;
+    }
+    let names = demand.fleet.names.iter();
+    let mut absent = names.filter(|name| !demand.inventory.nodes.contains_key(*name));
+    absent
+        .rfind(|name| is_removable(demand.fleet, name))
+        .cloned()
+}
+
+fn is_removable(fleet: &Fleet, name: &NodeId) -> bool {
+    match &fleet.removal {
+        Removal::Any => fleet.names.is_empty() || fleet.names.contains(name),
+        Removal::Only(only) => only.contains(name),
+    }
 }
 
 /// The node to give up: one that drains already, then the one with fewest workers, then the smallest,
@@ -348,11 +391,6 @@ fn candidate(
     if count.live <= policy.nodes_min {
         return None;
     }
-    let Fleet { names, removal, .. } = demand.fleet;
-    let is_removable = |name: &NodeId| match removal {
-        Removal::Any => names.is_empty() || names.contains(name),
-        Removal::Only(only) => only.contains(name),
-    };
     let suffices = |node: &Node| {
         let lost = if node.state == NodeState::Draining {
             0
@@ -365,7 +403,7 @@ fn candidate(
         .inventory
         .nodes
         .iter()
-        .filter(|(name, node)| is_removable(name) && suffices(node))
+        .filter(|(name, node)| is_removable(demand.fleet, name) && suffices(node))
         .min_by_key(|(name, node)| {
             let stays = node.state != NodeState::Draining;
             (

@@ -246,6 +246,36 @@ fn a_draining_node_that_nobody_hears_of_is_given_up_only_after_minutes() {
 }
 
 #[test]
+fn a_node_that_never_joins_is_given_up_first_and_holds_up_no_other() {
+    // Three that serve, of which two would do, and a fourth that stays pending.
+    let mut case = Case::new(3, &[6]);
+    case.fleet.existing = 4;
+    let decision = case.ticks(30);
+    assert_eq!((decision.to, decision.reason), (4, NodeReason::Starting));
+    let decision = case.tick();
+    assert_eq!(
+        (decision.to, decision.blocked_by),
+        (4, Some(NodeBlock::Cooldown))
+    );
+    // By name it can be given up, and has nothing that would have to move.
+    case.fleet.names.insert(node(7));
+    let decision = case.ticks(60);
+    assert_eq!((decision.to, decision.release), (3, [node(7)].into()));
+    case.fleet.existing = 3;
+    case.fleet.names.remove(&node(7));
+    let decision = case.ticks(61);
+    assert_eq!(
+        (decision.reason, decision.drain.len()),
+        (NodeReason::Idle, 1)
+    );
+    // Without names it cannot be told which it is, but another one can go.
+    let mut case = Case::new(3, &[6]);
+    case.fleet.existing = 4;
+    case.fleet.names.clear();
+    assert_eq!(case.ticks(100).drain.len(), 1);
+}
+
+#[test]
 fn the_node_with_fewest_workers_goes_among_those_that_may() {
     let mut case = Case::new(3, &[2]);
     assert!(case.ticks(61).drain.contains(&node(2)));
