@@ -1,6 +1,6 @@
 //! Which nodes there are and what they run, as their last reports told.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use tidepool_core::{NodeId, PoolName};
@@ -13,10 +13,9 @@ pub enum NodeState {
     Ready,
     /// Is to be emptied: gets nothing new, and keeps what nobody has taken over yet.
     Draining,
-    /// Has not reported for a moment. Its workers count as running; nothing is added to it.
+    /// Has not reported for a moment. Its workers count as running; nothing is added to it. One that
+    /// stays silent is lost: it leaves the inventory, and what it had is placed elsewhere.
     Silent,
-    /// Has been silent for longer than the grace. What it had is placed elsewhere.
-    Lost,
 }
 
 /// A process that hosts workers.
@@ -33,10 +32,6 @@ pub struct Node {
     /// requests may still have some.
     #[serde(default)]
     pub present: u32,
-    /// Pools whose state it has in memory, such as the index of a namespace: the first choice among
-    /// equals.
-    #[serde(default)]
-    pub warm: BTreeSet<PoolName>,
 }
 
 impl Node {
@@ -48,7 +43,6 @@ impl Node {
             capacity,
             running: BTreeMap::new(),
             present: 0,
-            warm: BTreeSet::new(),
         }
     }
 

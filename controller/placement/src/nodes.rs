@@ -68,7 +68,7 @@ codes! {
         Max = "max",
         /// Fewer would be enough, but not for long enough yet.
         Cooldown = "cooldown",
-        /// A node is silent or lost, so nobody knows what could be given up.
+        /// A node is silent, so nobody knows what could be given up.
         Silence = "silence",
     }
 }

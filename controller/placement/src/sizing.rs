@@ -273,7 +273,7 @@ fn lower(
         memory.fewer_since_ms = None;
         return count.hold(memory, steady(memory, count), None);
     };
-    let doubtful = |node: &Node| matches!(node.state, NodeState::Silent | NodeState::Lost);
+    let doubtful = |node: &Node| node.state == NodeState::Silent;
     // Who should have joined long ago is not waited for.
     let is_starting = memory.starting > memory.overdue;
     if is_starting || demand.inventory.nodes.values().any(doubtful) {
@@ -326,9 +326,8 @@ fn go_on_draining(
     count: &Count,
     (node, now_ms): (NodeId, u64),
 ) -> NodeDecision {
-    let state = demand.inventory.nodes.get(&node).map(|node| node.state);
     let is_empty = demand.desired.drained.contains(&node);
-    let is_unheard = matches!(state, None | Some(NodeState::Lost));
+    let is_unheard = !demand.inventory.nodes.contains_key(&node);
     if !is_unheard {
         memory.unheard_since_ms = None;
     }

@@ -58,7 +58,6 @@ pub(crate) struct Table {
     /// Workers that each pool should have.
     pub(crate) target: Vec<u32>,
     pub(crate) moves: Vec<Shift>,
-    warm: Vec<bool>,
     running: Vec<u32>,
     want: Vec<u32>,
     /// Workers of a cell that are leaving, and that are arriving, by a move.
@@ -98,7 +97,6 @@ impl Table {
                 })
                 .collect(),
             moves: Vec::new(),
-            warm: vec![false; p * n],
             running: vec![0; p * n],
             want: vec![0; p * n],
             leaving: vec![0; p * n],
@@ -123,15 +121,6 @@ impl Table {
                 let cell = self.cell(index[pool], n);
                 self.running[cell] = *count;
             }
-            for pool in &node.warm {
-                if let Some(p) = index.get(pool) {
-                    let cell = self.cell(*p, n);
-                    self.warm[cell] = true;
-                }
-            }
-            if node.state == NodeState::Lost {
-                continue;
-            }
             for (pool, count) in previous.nodes.get(name).unwrap_or(&node.running) {
                 self.add(index[pool], n, (*count).min(CELL_MAX));
             }
@@ -144,10 +133,6 @@ impl Table {
 
     pub(crate) fn want(&self, p: usize, n: usize) -> u32 {
         self.want[self.cell(p, n)]
-    }
-
-    pub(crate) fn is_warm(&self, p: usize, n: usize) -> bool {
-        self.warm[self.cell(p, n)]
     }
 
     /// Workers of a cell once all moves have ended.

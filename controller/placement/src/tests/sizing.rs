@@ -334,12 +334,12 @@ proptest! {
     #[test]
     fn the_number_keeps_its_bounds_and_never_falls_on_doubt(
         nodes in 0..8_usize,
-        steps in prop::collection::vec((prop::collection::vec(0..30_u32, 1..4), 0..9_usize, 0..4_usize, any::<bool>(), 0..9_u32, 0..40_000_u64), 1..30),
+        steps in prop::collection::vec((prop::collection::vec(0..30_u32, 1..4), 0..9_usize, 0..3_usize, any::<bool>(), 0..9_u32, 0..40_000_u64), 1..30),
     ) {
         let mut case = Case::new(nodes, &[1]);
         for (counts, n, state, is_stale, existing, pause_ms) in steps {
             case.world.targets = super::world::targets(&counts);
-            let state = [NodeState::Ready, NodeState::Draining, NodeState::Silent, NodeState::Lost][state];
+            let state = [NodeState::Ready, NodeState::Draining, NodeState::Silent][state];
             case.world.set_state(n, state);
             case.fleet.existing = existing;
             case.is_stale = is_stale;

@@ -35,7 +35,6 @@ pub(super) fn inventory(
             capacity: document.map_or(0, |document| document.workers_max),
             running: report.map(running).unwrap_or_default(),
             present: report.map_or(0, present),
-            warm: BTreeSet::new(),
         };
         (name.clone(), node)
     };
