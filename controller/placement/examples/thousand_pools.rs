@@ -51,7 +51,7 @@ fn main() {
     let mut drained = inventory.clone();
     drained.nodes.get_mut(&node(7)).unwrap().state = NodeState::Draining;
     let mut lost = inventory.clone();
-    lost.nodes.get_mut(&node(7)).unwrap().state = NodeState::Lost;
+    lost.nodes.remove(&node(7));
     let mut joined = inventory.clone();
     joined.nodes.insert(node(NODES), Node::ready(200));
     for (what, inventory, previous) in [

@@ -35,7 +35,7 @@ pub struct Move {
 pub struct Desired {
     /// Workers of each pool on each node; a node of the inventory without workers is named too.
     pub nodes: BTreeMap<NodeId, BTreeMap<PoolName, u32>>,
-    /// Draining nodes that have nothing left to do.
+    /// Draining nodes that have nothing left to do: nothing is wanted there, and no worker is left.
     pub drained: BTreeSet<NodeId>,
     /// Workers that are wanted twice for the time of a move.
     pub moves: Vec<Move>,

@@ -1,6 +1,6 @@
 //! Which nodes there are and what they run, as their last reports told.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use tidepool_core::{NodeId, PoolName};
@@ -13,10 +13,9 @@ pub enum NodeState {
     Ready,
     /// Is to be emptied: gets nothing new, and keeps what nobody has taken over yet.
     Draining,
-    /// Has not reported for a moment. Its workers count as running; nothing is added to it.
+    /// Has not reported for a moment. Its workers count as running; nothing is added to it. One that
+    /// stays silent is lost: it leaves the inventory, and what it had is placed elsewhere.
     Silent,
-    /// Has been silent for longer than the grace. What it had is placed elsewhere.
-    Lost,
 }
 
 /// A process that hosts workers.
@@ -29,10 +28,10 @@ pub struct Node {
     /// Workers that it reports to run, without those that are starting.
     #[serde(default)]
     pub running: BTreeMap<PoolName, u32>,
-    /// Pools whose state it has in memory, such as the index of a namespace: the first choice among
-    /// equals.
+    /// Workers that it has in whatever state, those that end included: a worker that serves no new
+    /// requests may still have some.
     #[serde(default)]
-    pub warm: BTreeSet<PoolName>,
+    pub present: u32,
 }
 
 impl Node {
@@ -43,7 +42,7 @@ impl Node {
             state: NodeState::Ready,
             capacity,
             running: BTreeMap::new(),
-            warm: BTreeSet::new(),
+            present: 0,
         }
     }
 

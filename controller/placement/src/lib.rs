@@ -44,8 +44,8 @@ pub use sizing::nodes_wanted;
 ///   is given up once the new node reports that it runs. At most `limits.moves_max` moves are on the
 ///   way at any time, so one call starts no more than that. Growth, and the replacement of workers
 ///   whose node is lost, are not moves and are not held back.
-/// - A draining node gets nothing new and is emptied by moves. A silent node keeps what it has. What a
-///   lost one had is placed elsewhere.
+/// - A draining node gets nothing new and is emptied by moves. A silent node keeps what it has. What a lost
+///   one had, which is not in the inventory any more, is placed elsewhere.
 /// - What has no lasting place is `unplaced`; workers of a draining node that nobody can take over
 ///   count among it and go on working where they are.
 /// - While room is short, a pool without any worker takes the place of one of the largest pool's.

@@ -68,7 +68,7 @@ codes! {
         Max = "max",
         /// Fewer would be enough, but not for long enough yet.
         Cooldown = "cooldown",
-        /// A node is silent or lost, so nobody knows what could be given up.
+        /// A node is silent, so nobody knows what could be given up.
         Silence = "silence",
     }
 }
@@ -170,6 +170,8 @@ pub struct NodeMemory {
     pub(crate) retry_at_ms: Option<u64>,
     pub(crate) fewer_since_ms: Option<u64>,
     pub(crate) draining: Option<NodeId>,
+    /// Since when nobody has heard of the node that is draining.
+    pub(crate) unheard_since_ms: Option<u64>,
     pub(crate) release: Option<Release>,
 }
 

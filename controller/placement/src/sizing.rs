@@ -14,6 +14,10 @@ use crate::nodes::{
     Demand, Fleet, NodeBlock, NodeDecision, NodeMemory, NodePolicy, NodeReason, Release, Removal,
 };
 
+/// A node that is being emptied and that nobody hears of is given up after so long: it may be cut off,
+/// and serve what it was not told to give up.
+const UNHEARD_MS: u64 = 300_000;
+
 /// Says how many nodes a provisioner should hold.
 ///
 /// `now_ms` is a wall time that does not go back, in milliseconds since the Unix epoch.
@@ -258,17 +262,22 @@ fn lower(
         return count.hold(memory, NodeReason::Released, None);
     }
     if let Some(node) = memory.draining.clone() {
-        return go_on_draining(policy, memory, demand, count, node);
+        return go_on_draining(policy, memory, demand, count, (node, now_ms));
     }
     let is_over = count.live > policy.nodes_max;
-    let Some(candidate) = candidate(policy, demand, count, is_over) else {
+    let idler = idler(policy, memory, demand, count);
+    let Some(node) = idler
+        .clone()
+        .or_else(|| candidate(policy, demand, count, is_over))
+    else {
         memory.fewer_since_ms = None;
         return count.hold(memory, steady(memory, count), None);
     };
-    let doubtful = |node: &Node| matches!(node.state, NodeState::Silent | NodeState::Lost);
-    if memory.starting > 0 || demand.inventory.nodes.values().any(doubtful) {
+    let doubtful = |node: &Node| node.state == NodeState::Silent;
+    // Who should have joined long ago is not waited for.
+    let is_starting = memory.starting > memory.overdue;
+    if is_starting || demand.inventory.nodes.values().any(doubtful) {
         memory.fewer_since_ms = None;
-        let is_starting = memory.starting > 0;
         let (reason, block) = if is_starting {
             (NodeReason::Starting, None)
         } else {
@@ -283,7 +292,10 @@ fn lower(
         return count.decide(memory, count.live, wanted, NodeReason::Blocked, block);
     }
     memory.fewer_since_ms = None;
-    memory.draining = Some(candidate);
+    if idler.is_some() {
+        return release(policy, memory, count, node);
+    }
+    (memory.draining, memory.unheard_since_ms) = (Some(node), None);
     let reason = if is_over {
         NodeReason::Maximum
     } else {
@@ -312,18 +324,59 @@ fn go_on_draining(
     memory: &mut NodeMemory,
     demand: &Demand<'_>,
     count: &Count,
-    node: NodeId,
+    (node, now_ms): (NodeId, u64),
 ) -> NodeDecision {
-    let state = demand.inventory.nodes.get(&node).map(|node| node.state);
     let is_empty = demand.desired.drained.contains(&node);
+    let is_unheard = !demand.inventory.nodes.contains_key(&node);
+    if !is_unheard {
+        memory.unheard_since_ms = None;
+    }
+    let since_ms = is_unheard.then(|| *memory.unheard_since_ms.get_or_insert(now_ms));
+    let is_lost = since_ms.is_some_and(|since| now_ms.saturating_sub(since) >= UNHEARD_MS);
     let wanted = count.live.saturating_sub(1);
-    if is_empty || matches!(state, None | Some(NodeState::Lost)) {
-        let to = wanted.max(policy.nodes_min);
-        memory.draining = None;
-        memory.release = Some(Release { node, count: to });
-        return count.decide(memory, to, wanted, NodeReason::Released, None);
+    if is_empty || is_lost {
+        return release(policy, memory, count, node);
     }
     count.decide(memory, count.live, wanted, NodeReason::Idle, None)
+}
+
+/// Gives up a node that has nothing to do.
+fn release(
+    policy: &NodePolicy,
+    memory: &mut NodeMemory,
+    count: &Count,
+    node: NodeId,
+) -> NodeDecision {
+    let wanted = count.live.saturating_sub(1);
+    let to = wanted.max(policy.nodes_min);
+    (memory.draining, memory.unheard_since_ms) = (None, None);
+    memory.release = Some(Release { node, count: to });
+    count.decide(memory, to, wanted, NodeReason::Released, None)
+}
+
+/// A node that should have joined long ago and has not: it can go without being emptied, as far as it is
+/// known by name.
+fn idler(
+    policy: &NodePolicy,
+    memory: &NodeMemory,
+    demand: &Demand<'_>,
+    count: &Count,
+) -> Option<NodeId> {
+    if memory.overdue == 0 || memory.starting > memory.overdue || count.live <= policy.nodes_min {
+        return None;
+    }
+    let names = demand.fleet.names.iter();
+    let mut absent = names.filter(|name| !demand.inventory.nodes.contains_key(*name));
+    absent
+        .rfind(|name| is_removable(demand.fleet, name))
+        .cloned()
+}
+
+fn is_removable(fleet: &Fleet, name: &NodeId) -> bool {
+    match &fleet.removal {
+        Removal::Any => fleet.names.is_empty() || fleet.names.contains(name),
+        Removal::Only(only) => only.contains(name),
+    }
 }
 
 /// The node to give up: one that drains already, then the one with fewest workers, then the smallest,
@@ -337,11 +390,6 @@ fn candidate(
     if count.live <= policy.nodes_min {
         return None;
     }
-    let Fleet { names, removal, .. } = demand.fleet;
-    let is_removable = |name: &NodeId| match removal {
-        Removal::Any => names.is_empty() || names.contains(name),
-        Removal::Only(only) => only.contains(name),
-    };
     let suffices = |node: &Node| {
         let lost = if node.state == NodeState::Draining {
             0
@@ -354,7 +402,7 @@ fn candidate(
         .inventory
         .nodes
         .iter()
-        .filter(|(name, node)| is_removable(name) && suffices(node))
+        .filter(|(name, node)| is_removable(demand.fleet, name) && suffices(node))
         .min_by_key(|(name, node)| {
             let stays = node.state != NodeState::Draining;
             (

@@ -71,7 +71,6 @@ fn least_missed(table: &Table, p: usize) -> Option<usize> {
                 table.settled(p, *n) > table.fair(p, *n),
                 fill(table, *n, 0),
                 share(table, p, *n, 0),
-                !table.is_warm(p, *n),
             )
         })
 }
@@ -199,14 +198,11 @@ fn movable(table: &Table, from: usize, to: usize) -> Option<usize> {
     };
     (0..table.pools.len())
         .filter(|p| table.unmoved(*p, from) > 0 && table.settled(*p, to) < table.fair(*p, to))
-        .max_by_key(|p| {
-            let warmth = i8::from(table.is_warm(*p, to)) - i8::from(table.is_warm(*p, from));
-            (gain(*p), warmth, Reverse(*p))
-        })
+        .max_by_key(|p| (gain(*p), Reverse(*p)))
 }
 
 /// The best ready node for one more worker of `p`: within its fair share, then the emptiest, then the
-/// one with least of the pool, then a warm one, then the first by name.
+/// one with least of the pool, then the first by name.
 fn destination(table: &Table, p: usize) -> Option<usize> {
     (0..table.nodes.len())
         .filter(|n| table.has_room(*n))
@@ -215,7 +211,6 @@ fn destination(table: &Table, p: usize) -> Option<usize> {
                 table.settled(p, *n) >= table.fair(p, *n),
                 fill(table, *n, 1),
                 share(table, p, *n, 1),
-                !table.is_warm(p, *n),
             )
         })
 }

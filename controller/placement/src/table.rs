@@ -53,10 +53,11 @@ pub(crate) struct Table {
     pub(crate) nodes: Vec<NodeId>,
     pub(crate) state: Vec<NodeState>,
     pub(crate) capacity: Vec<u32>,
+    /// Workers that each node has, in whatever state.
+    present: Vec<u32>,
     /// Workers that each pool should have.
     pub(crate) target: Vec<u32>,
     pub(crate) moves: Vec<Shift>,
-    warm: Vec<bool>,
     running: Vec<u32>,
     want: Vec<u32>,
     /// Workers of a cell that are leaving, and that are arriving, by a move.
@@ -87,6 +88,7 @@ impl Table {
             nodes: inventory.nodes.keys().cloned().collect(),
             state: inventory.nodes.values().map(|node| node.state).collect(),
             capacity: inventory.nodes.values().map(|node| node.capacity).collect(),
+            present: inventory.nodes.values().map(|node| node.present).collect(),
             target: pools
                 .iter()
                 .map(|pool| match targets.get(pool) {
@@ -95,7 +97,6 @@ impl Table {
                 })
                 .collect(),
             moves: Vec::new(),
-            warm: vec![false; p * n],
             running: vec![0; p * n],
             want: vec![0; p * n],
             leaving: vec![0; p * n],
@@ -120,15 +121,6 @@ impl Table {
                 let cell = self.cell(index[pool], n);
                 self.running[cell] = *count;
             }
-            for pool in &node.warm {
-                if let Some(p) = index.get(pool) {
-                    let cell = self.cell(*p, n);
-                    self.warm[cell] = true;
-                }
-            }
-            if node.state == NodeState::Lost {
-                continue;
-            }
             for (pool, count) in previous.nodes.get(name).unwrap_or(&node.running) {
                 self.add(index[pool], n, (*count).min(CELL_MAX));
             }
@@ -141,10 +133,6 @@ impl Table {
 
     pub(crate) fn want(&self, p: usize, n: usize) -> u32 {
         self.want[self.cell(p, n)]
-    }
-
-    pub(crate) fn is_warm(&self, p: usize, n: usize) -> bool {
-        self.warm[self.cell(p, n)]
     }
 
     /// Workers of a cell once all moves have ended.
@@ -250,7 +238,9 @@ impl Table {
                 .map(|p| (self.pools[p].clone(), self.want(p, n)))
                 .collect()
         };
-        let is_drained = |n: &usize| self.state[*n] == NodeState::Draining && self.load[*n] == 0;
+        let is_drained = |n: &usize| {
+            self.state[*n] == NodeState::Draining && self.load[*n] == 0 && self.present[*n] == 0
+        };
         Desired {
             nodes: (0..nodes)
                 .map(|n| (self.nodes[n].clone(), workers(n)))

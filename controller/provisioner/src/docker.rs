@@ -20,8 +20,8 @@ use tokio::sync::Mutex;
 
 use crate::plan::{Limits, Plan, StartLimit, plan};
 use crate::port::{
-    Desired, Environment, ObservedNode, ObservedState, Outcome, ProvisionError, Provisioner,
-    Sighting,
+    Desired, Environment, MayAct, ObservedNode, ObservedState, Outcome, ProvisionError,
+    Provisioner, Sighting, check,
 };
 
 const CLUSTER: &str = "io.tidepool.cluster";
@@ -170,7 +170,12 @@ impl Containers {
         }
     }
 
-    async fn start(&self, engine: &Docker, name: &NodeId) -> Result<(), ProvisionError> {
+    async fn start(
+        &self,
+        engine: &Docker,
+        name: &NodeId,
+        may_act: MayAct<'_>,
+    ) -> Result<(), ProvisionError> {
         let full = format!("{}-{name}", self.config.cluster);
         let options = CreateContainerOptionsBuilder::new().name(&full).build();
         let start = |error: Error| match error {
@@ -183,10 +188,12 @@ impl Containers {
                 why: error.to_string(),
             },
         };
+        check(may_act)?;
         let created = engine
             .create_container(Some(options), self.body(name))
             .await
             .map_err(start)?;
+        check(may_act)?;
         engine
             .start_container(&created.id, None)
             .await
@@ -212,6 +219,7 @@ impl Containers {
         engine: &Docker,
         state: &mut State,
         all: &mut Vec<Found>,
+        may_act: MayAct<'_>,
     ) -> Result<(), ProvisionError> {
         let grace = Duration::from_secs(u64::try_from(self.config.grace_s).unwrap_or(0));
         let mut kept = Vec::with_capacity(all.len());
@@ -227,6 +235,7 @@ impl Containers {
                 state.starts.failed(self.now_ms());
                 state.failed_starts += 1;
             }
+            check(may_act)?;
             self.remove(engine, &found).await?;
         }
         *all = kept;
@@ -241,14 +250,15 @@ impl Containers {
         &self,
         engine: &Docker,
         state: &mut State,
-        all: &[Found],
-        plan: &Plan,
+        (all, plan): (&[Found], &Plan),
+        may_act: MayAct<'_>,
     ) -> Result<(), ProvisionError> {
         for found in all.iter().filter(|found| plan.stop.contains(&found.name)) {
             // A signal and no wait: draining takes as long as the grace.
             let options = bollard::query_parameters::KillContainerOptionsBuilder::new()
                 .signal("SIGTERM")
                 .build();
+            check(may_act)?;
             match engine.kill_container(&found.id, Some(options)).await {
                 Ok(())
                 | Err(Error::DockerResponseServerError {
@@ -261,7 +271,10 @@ impl Containers {
         }
         for name in &plan.start {
             state.starts.started(1, self.now_ms());
-            if let Err(error) = self.start(engine, name).await {
+            if let Err(error) = self.start(engine, name, may_act).await {
+                if matches!(error, ProvisionError::Deposed) {
+                    return Err(error);
+                }
                 state.starts.failed(self.now_ms());
                 state.failed_starts += 1;
                 return Err(error);
@@ -270,13 +283,17 @@ impl Containers {
         Ok(())
     }
 
-    async fn reconcile(&self, desired: &Desired) -> Result<Outcome, ProvisionError> {
+    async fn reconcile(
+        &self,
+        desired: &Desired,
+        may_act: MayAct<'_>,
+    ) -> Result<Outcome, ProvisionError> {
         let mut state = self.state.lock().await;
         let engine = self.engine().await?;
         let mut all = self.found(&engine).await?;
         let limits = &self.config.limits;
         if !limits.dry_run {
-            self.sweep(&engine, &mut state, &mut all).await?;
+            self.sweep(&engine, &mut state, &mut all, may_act).await?;
         }
         state
             .stopping
@@ -292,7 +309,8 @@ impl Containers {
         if limits.dry_run {
             return Ok(Outcome::Would(plan));
         }
-        self.carry_out(&engine, &mut state, &all, &plan).await?;
+        self.carry_out(&engine, &mut state, (&all, &plan), may_act)
+            .await?;
         Ok(Outcome::Changed(plan))
     }
 }
@@ -364,7 +382,7 @@ impl Provisioner for Containers {
         .await
     }
 
-    async fn set(&self, desired: &Desired) -> Result<Outcome, ProvisionError> {
-        in_time(self.reconcile(desired)).await
+    async fn set(&self, desired: &Desired, may_act: MayAct<'_>) -> Result<Outcome, ProvisionError> {
+        in_time(self.reconcile(desired, may_act)).await
     }
 }

@@ -16,7 +16,7 @@ use tokio::sync::Mutex;
 
 use crate::plan::{Limits, Plan, StartLimit};
 use crate::port::{
-    Desired, ObservedNode, ObservedState, Outcome, ProvisionError, Provisioner, Sighting,
+    Desired, MayAct, ObservedNode, ObservedState, Outcome, ProvisionError, Provisioner, Sighting,
 };
 use api::{Api, Replicas};
 
@@ -88,24 +88,24 @@ impl Kubernetes {
     /// # Errors
     /// When there is neither.
     pub async fn connect(config: KubernetesConfig) -> Result<Self, ProvisionError> {
-        let client = Client::try_default()
-            .await
-            .map_err(|error| ProvisionError::Failed {
-                what: "finding the Kubernetes API",
-                why: error.to_string(),
-            })?;
-        Ok(Self::with_client(client, config))
+        let server = kube::Config::infer().await.map_err(not_found)?;
+        Self::to(server, config)
     }
 
-    /// With a client that is there.
-    #[must_use]
-    pub fn with_client(client: Client, config: KubernetesConfig) -> Self {
-        Self {
+    /// At a server that is known. What it does not do at once is repeated here, and not by the client
+    /// underneath, which does not ask whether it still may.
+    ///
+    /// # Errors
+    /// When it cannot be spoken to.
+    pub fn to(mut server: kube::Config, config: KubernetesConfig) -> Result<Self, ProvisionError> {
+        server.default_retry = false;
+        let client = Client::try_from(server).map_err(not_found)?;
+        Ok(Self {
             api: Api::new(client, &config),
             config,
             began: std::time::Instant::now(),
             starts: Mutex::default(),
-        }
+        })
     }
 
     async fn look(&self) -> Result<(Replicas, Sighting), ProvisionError> {
@@ -138,7 +138,11 @@ impl Kubernetes {
         NodeId::new(&format!("{}-{n}", self.config.workload.name)).ok()
     }
 
-    async fn scale(&self, desired: &Desired) -> Result<Outcome, ProvisionError> {
+    async fn scale(
+        &self,
+        desired: &Desired,
+        may_act: MayAct<'_>,
+    ) -> Result<Outcome, ProvisionError> {
         let (replicas, sighting) = self.look().await?;
         let now_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         let mut starts = self.starts.lock().await;
@@ -160,10 +164,12 @@ impl Kubernetes {
         }
         if self.config.workload.kind == WorkloadKind::Deployment {
             for name in &plan.stop {
-                self.api.mark_cheapest(name).await?;
+                self.api.mark_cheapest(name, may_act).await?;
             }
         }
-        self.api.set_replicas(plan.count, &replicas.version).await?;
+        self.api
+            .set_replicas(plan.count, &replicas.version, may_act)
+            .await?;
         starts.started(plan.count.saturating_sub(replicas.wanted), now_ms);
         Ok(Outcome::Changed(plan))
     }
@@ -210,6 +216,13 @@ impl Kubernetes {
     }
 }
 
+fn not_found(why: impl std::fmt::Display) -> ProvisionError {
+    ProvisionError::Failed {
+        what: "finding the Kubernetes API",
+        why: why.to_string(),
+    }
+}
+
 async fn in_time<T>(
     call: impl Future<Output = Result<T, ProvisionError>>,
 ) -> Result<T, ProvisionError> {
@@ -227,8 +240,8 @@ impl Provisioner for Kubernetes {
         in_time(async { Ok(self.look().await?.1) }).await
     }
 
-    async fn set(&self, desired: &Desired) -> Result<Outcome, ProvisionError> {
-        in_time(self.scale(desired)).await
+    async fn set(&self, desired: &Desired, may_act: MayAct<'_>) -> Result<Outcome, ProvisionError> {
+        in_time(self.scale(desired, may_act)).await
     }
 }
 

@@ -28,7 +28,7 @@ pub use kubernetes::{Kubernetes, KubernetesConfig, Workload, WorkloadKind};
 pub use nothing::Nothing;
 pub use plan::{Limits, Plan, StartLimit};
 pub use port::{
-    AnyProvisioner, Desired, Environment, ObservedNode, ObservedState, Outcome, ProvisionError,
-    Provisioner, Sighting,
+    AnyProvisioner, Desired, Environment, MayAct, ObservedNode, ObservedState, Outcome,
+    ProvisionError, Provisioner, Sighting,
 };
 pub use process::{ProcessConfig, Processes};

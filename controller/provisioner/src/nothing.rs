@@ -1,7 +1,7 @@
 //! No provisioner: somebody else starts nodes, and is told how many are needed.
 
 use crate::plan::Plan;
-use crate::port::{Desired, Outcome, ProvisionError, Provisioner, Sighting};
+use crate::port::{Desired, MayAct, Outcome, ProvisionError, Provisioner, Sighting};
 
 /// Holds no nodes.
 #[derive(Clone, Copy, Debug, Default)]
@@ -12,7 +12,7 @@ impl Provisioner for Nothing {
         Ok(Sighting::default())
     }
 
-    async fn set(&self, desired: &Desired) -> Result<Outcome, ProvisionError> {
+    async fn set(&self, desired: &Desired, _: MayAct<'_>) -> Result<Outcome, ProvisionError> {
         if desired.count == 0 {
             return Ok(Outcome::Unchanged);
         }
@@ -34,10 +34,10 @@ mod tests {
             count: 2,
             ..Desired::default()
         };
-        let outcome = Nothing.set(&desired).await.unwrap();
+        let outcome = Nothing.set(&desired, &|| true).await.unwrap();
         assert!(matches!(outcome, Outcome::Would(plan) if plan.count == 2));
         assert_eq!(
-            Nothing.set(&Desired::default()).await.unwrap(),
+            Nothing.set(&Desired::default(), &|| true).await.unwrap(),
             Outcome::Unchanged
         );
     }

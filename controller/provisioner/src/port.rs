@@ -81,6 +81,23 @@ pub enum Outcome {
     Would(Plan),
 }
 
+/// Whether nodes may be started and stopped at this moment. Who leads may, and a leader that was
+/// frozen in the middle of a call does not lead any more when it wakes: so it is asked again before
+/// each step that changes something.
+pub type MayAct<'a> = &'a (dyn Fn() -> bool + Send + Sync);
+
+/// Asks it.
+///
+/// # Errors
+/// [`ProvisionError::Deposed`] when it may not.
+pub(crate) fn check(may_act: MayAct<'_>) -> Result<(), ProvisionError> {
+    if may_act() {
+        Ok(())
+    } else {
+        Err(ProvisionError::Deposed)
+    }
+}
+
 /// A provisioner could not do its work.
 #[derive(Debug, thiserror::Error)]
 pub enum ProvisionError {
@@ -114,6 +131,9 @@ pub enum ProvisionError {
         /// Who should.
         drained: String,
     },
+    /// The caller may not act any more; what was done before stays.
+    #[error("this process may not start or stop nodes any more")]
+    Deposed,
     /// A node could not be started.
     #[error("node {name} does not start: {why}")]
     Start {
@@ -140,13 +160,15 @@ pub trait Provisioner {
     /// When it cannot be told; then nothing is known, which is not the same as nothing being there.
     fn observe(&self) -> impl Future<Output = Result<Sighting, ProvisionError>> + Send;
 
-    /// Makes it `desired`. Repeating a call is harmless.
+    /// Makes it `desired`, as long as `may_act` says so before each step. Repeating a call is
+    /// harmless.
     ///
     /// # Errors
     /// When something could not be done; what was done before stays.
     fn set(
         &self,
         desired: &Desired,
+        may_act: MayAct<'_>,
     ) -> impl Future<Output = Result<Outcome, ProvisionError>> + Send;
 }
 
@@ -177,14 +199,14 @@ impl Provisioner for AnyProvisioner {
         }
     }
 
-    async fn set(&self, desired: &Desired) -> Result<Outcome, ProvisionError> {
+    async fn set(&self, desired: &Desired, may_act: MayAct<'_>) -> Result<Outcome, ProvisionError> {
         match self {
-            Self::Nothing(nothing) => nothing.set(desired).await,
-            Self::Processes(processes) => processes.set(desired).await,
+            Self::Nothing(nothing) => nothing.set(desired, may_act).await,
+            Self::Processes(processes) => processes.set(desired, may_act).await,
             #[cfg(feature = "kubernetes")]
-            Self::Kubernetes(kubernetes) => kubernetes.set(desired).await,
+            Self::Kubernetes(kubernetes) => kubernetes.set(desired, may_act).await,
             #[cfg(feature = "docker")]
-            Self::Containers(containers) => containers.set(desired).await,
+            Self::Containers(containers) => containers.set(desired, may_act).await,
         }
     }
 }

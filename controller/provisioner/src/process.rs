@@ -17,8 +17,8 @@ use tokio::sync::Mutex;
 
 use crate::plan::{Limits, Plan, StartLimit, plan};
 use crate::port::{
-    Desired, Environment, ObservedNode, ObservedState, Outcome, ProvisionError, Provisioner,
-    Sighting,
+    Desired, Environment, MayAct, ObservedNode, ObservedState, Outcome, ProvisionError,
+    Provisioner, Sighting, check,
 };
 use crate::procfs::{self, Marked};
 
@@ -170,6 +170,7 @@ impl Processes {
         &self,
         state: &State,
         found: &BTreeMap<NodeId, Marked>,
+        may_act: MayAct<'_>,
     ) -> Result<(), ProvisionError> {
         let grace = Duration::from_millis(self.config.grace_ms);
         let late = state
@@ -177,6 +178,7 @@ impl Processes {
             .iter()
             .filter(|(_, since)| since.elapsed() >= grace);
         for marked in late.filter_map(|(name, _)| found.get(name)) {
+            check(may_act)?;
             marked
                 .kill()
                 .map_err(|error| failed("ending a node", error))?;
@@ -189,18 +191,21 @@ impl Processes {
         state: &mut State,
         found: &BTreeMap<NodeId, Marked>,
         plan: &Plan,
+        may_act: MayAct<'_>,
     ) -> Result<(), ProvisionError> {
         for name in &plan.stop {
             if let Some(marked) = found.get(name) {
+                check(may_act)?;
                 marked
                     .ask_to_end()
                     .map_err(|error| failed("asking a node to end", error))?;
                 state.stopping.insert(name.clone(), Instant::now());
             }
         }
-        plan.start
-            .iter()
-            .try_for_each(|name| self.start(state, name))
+        plan.start.iter().try_for_each(|name| {
+            check(may_act)?;
+            self.start(state, name)
+        })
     }
 }
 
@@ -242,7 +247,7 @@ impl Provisioner for Processes {
         Ok(sighting(&state, &found))
     }
 
-    async fn set(&self, desired: &Desired) -> Result<Outcome, ProvisionError> {
+    async fn set(&self, desired: &Desired, may_act: MayAct<'_>) -> Result<Outcome, ProvisionError> {
         let mut state = self.state.lock().await;
         let found = self.look(&mut state).await?;
         let limits = &self.config.limits;
@@ -258,11 +263,11 @@ impl Provisioner for Processes {
                 Outcome::Would(plan)
             });
         }
-        self.kill_late(&state, &found)?;
+        self.kill_late(&state, &found, may_act)?;
         if plan.is_empty() {
             return Ok(Outcome::Unchanged);
         }
-        self.carry_out(&mut state, &found, &plan)?;
+        self.carry_out(&mut state, &found, &plan, may_act)?;
         Ok(Outcome::Changed(plan))
     }
 }

@@ -37,7 +37,7 @@ pub struct NodeReports(pub NodeReport);
 #[derive(Message, Clone, Debug)]
 #[rtype(result = "()")]
 pub struct BalancerReports {
-    /// Everybody who is there; the others are forgotten.
+    /// Everybody whose share counts, also while nothing is heard of it; the others are forgotten.
     pub present: BTreeSet<String>,
     /// New reports, with who made them, oldest first.
     pub reports: Vec<(String, PoolReport)>,

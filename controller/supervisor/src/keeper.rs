@@ -57,6 +57,17 @@ impl Save {
         self.bytes.len()
     }
 
+    /// Writes them at once, in order.
+    ///
+    /// # Errors
+    /// The store's, of the first that it does not take; those after it are not tried.
+    pub async fn write_all(saves: &[Self], kv: &Arc<dyn Kv>) -> Result<(), StoreError> {
+        for save in saves {
+            kv.put(&save.key, save.bytes.clone(), None).await?;
+        }
+        Ok(())
+    }
+
     /// Whether there is nothing to write; never so for what the supervisor makes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -152,10 +163,32 @@ async fn write_all(kv: Arc<dyn Kv>, mut queue: mpsc::Receiver<Job>) {
 #[cfg(test)]
 mod tests {
     use tidepool_policy::Policy;
-    use tidepool_store::EmbeddedStore;
+    use tidepool_store::{EmbeddedStore, Epoch, FencedKv};
 
     use super::*;
     use crate::actor::tests::plan;
+
+    fn state(pool: &PoolName, startup_s: f64) -> Save {
+        let state = PoolState {
+            startups_s: vec![startup_s],
+            ..PoolState::default()
+        };
+        Save::new(Kept::Memory, pool, &state, Timestamp(1)).unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_the_store_does_not_take_is_told() {
+        let store = Arc::new(EmbeddedStore::ephemeral().unwrap());
+        let kv = |epoch| -> Arc<dyn Kv> { Arc::new(FencedKv::new(store.clone(), Epoch(epoch))) };
+        let plans = [plan(Policy::tidepool(1, 8))];
+        let pool = &plans[0].spec.name;
+        let saves = [state(pool, 1.5)];
+        Inheritance::load(&kv(5), &plans, &|_| {}).await.unwrap();
+        assert!(Save::write_all(&saves, &kv(4)).await.is_err());
+        Save::write_all(&saves, &kv(6)).await.unwrap();
+        let left = Inheritance::load(&kv(6), &plans, &|_| {}).await.unwrap();
+        assert_eq!(left.states[pool].startups_s, [1.5]);
+    }
 
     #[tokio::test]
     async fn a_state_that_was_taken_is_there_after_the_finish() {
@@ -163,16 +196,9 @@ mod tests {
         let keeper = Keeper::start(Arc::clone(&kv));
         let plans = [plan(Policy::tidepool(1, 8))];
         let pool = &plans[0].spec.name;
-        let state = |startup_s: f64| {
-            let state = PoolState {
-                startups_s: vec![startup_s],
-                ..PoolState::default()
-            };
-            Save::new(Kept::Memory, pool, &state, Timestamp(1)).unwrap()
-        };
-        assert!(keeper.keep(state(1.0)));
+        assert!(keeper.keep(state(pool, 1.0)));
         // What 0.1 + 0.2 is must come back to its last bit.
-        keeper.finish(vec![state(0.1 + 0.2)]).await;
+        keeper.finish(vec![state(pool, 0.1 + 0.2)]).await;
         let left = Inheritance::load(&kv, &plans, &|_| {}).await.unwrap();
         assert_eq!(left.states[pool].startups_s, [0.1 + 0.2]);
     }

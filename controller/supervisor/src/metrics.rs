@@ -1,6 +1,8 @@
 //! The supervisor's metrics. A number that was not measured has no series, so that it cannot be
 //! mistaken for zero.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use prometheus::core::Collector;
 use prometheus::{GaugeVec, IntCounterVec, IntGaugeVec, Opts, Registry};
 use tidepool_core::{PoolName, WorkerState};
@@ -22,6 +24,9 @@ pub(crate) struct Metrics {
     learned: GaugeVec,
     shadow: IntGaugeVec,
     registry: Registry,
+    /// Whether the series are off the registry. A second time would take off those of the next
+    /// supervisor: they have the same names.
+    is_withdrawn: AtomicBool,
 }
 
 fn gauge(
@@ -119,11 +124,15 @@ impl Metrics {
                 &["pool", "policy"],
             )?,
             registry: registry.clone(),
+            is_withdrawn: AtomicBool::new(false),
         })
     }
 
     /// Takes all series off the registry. Another supervisor may register its own then.
     pub(crate) fn withdraw(&self) {
+        if self.is_withdrawn.swap(true, Ordering::Relaxed) {
+            return;
+        }
         let series: [Box<dyn Collector>; 9] = [
             Box::new(self.score.clone()),
             Box::new(self.target.clone()),
@@ -211,5 +220,33 @@ impl Metrics {
                 decision.reason.as_str(),
             ])
             .inc();
+    }
+}
+
+/// A supervisor that panicked leaves no numbers, and nothing in the way of the next one.
+impl Drop for Metrics {
+    fn drop(&mut self) {
+        self.withdraw();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn series_end_with_their_supervisor_and_not_with_another_one() {
+        let registry = Registry::new();
+        let pool = PoolName::new("echo").unwrap();
+        let first = Metrics::new(&registry).unwrap();
+        first.withdraw();
+        let second = Metrics::new(&registry).unwrap();
+        second.show_workers(&pool, WorkerState::Ready, 2);
+        drop(first);
+        assert_eq!(registry.gather().len(), 1, "those of the second are there");
+        // It panics, and nobody retires it.
+        drop(second);
+        assert!(registry.gather().is_empty());
+        Metrics::new(&registry).unwrap();
     }
 }

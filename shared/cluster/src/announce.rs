@@ -16,6 +16,11 @@ const TTL: Duration = Duration::from_secs(5);
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 /// Longest wait for the store when a process takes itself off.
 const WITHDRAW_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long its last word stands: everybody who follows looks more often.
+const LAST_WORD_TTL: Duration = Duration::from_secs(1);
+
+/// What a member says of itself now.
+type Says = dyn Fn() -> Option<Bytes> + Send + Sync;
 
 /// Asks for an announcement before its time, because there is news.
 #[derive(Clone, Default)]
@@ -33,6 +38,7 @@ pub struct Announcer {
     roster: Arc<dyn Roster>,
     group: &'static str,
     member: String,
+    document: Arc<Says>,
     task: JoinHandle<()>,
 }
 
@@ -46,18 +52,32 @@ impl Announcer {
         nudge: Nudge,
         document: impl Fn() -> Option<Bytes> + Send + Sync + 'static,
     ) -> Self {
+        let document: Arc<Says> = Arc::new(document);
+        let says = Arc::clone(&document);
         let task = tokio::spawn(announce(
             Arc::clone(&roster),
             group,
             member.clone(),
             nudge,
-            document,
+            move || says(),
         ));
         Self {
             roster,
             group,
             member,
+            document,
             task,
+        }
+    }
+
+    /// Takes the member off with a last word: what its document says now is there for another
+    /// second, so that who misses it later knows that it meant to go.
+    pub async fn take_leave(self) {
+        self.task.abort();
+        if let Some(document) = (self.document)() {
+            let told = (self.roster).announce(self.group, &self.member, document, LAST_WORD_TTL);
+            // Without it the announcement runs out by itself, and nobody knows why.
+            let _ = tokio::time::timeout(WITHDRAW_TIMEOUT, told).await;
         }
     }
 
@@ -103,5 +123,39 @@ async fn announce(
         tokio::time::sleep(PAUSE_MIN).await;
         // Whether it was asked for or is time does not matter.
         let _ = tokio::time::timeout(INTERVAL.saturating_sub(PAUSE_MIN), nudge.0.notified()).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use tidepool_store::EmbeddedStore;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_last_word_is_heard_and_is_the_last() {
+        let roster: Arc<dyn Roster> = Arc::new(EmbeddedStore::ephemeral().unwrap());
+        let (sender, word) = tokio::sync::watch::channel("there");
+        let says = move || Some(Bytes::from_static(word.borrow().as_bytes()));
+        let member = "a".to_owned();
+        let roll = Arc::clone(&roster);
+        let announcer = Announcer::start(roll, "g", member, Nudge::default(), says);
+        let heard = async || {
+            let members = roster.members("g").await.unwrap();
+            members.first().map(|(_, document)| document.clone())
+        };
+        while heard().await.is_none() {
+            tokio::task::yield_now().await;
+        }
+        sender.send_replace("leaving");
+        announcer.take_leave().await;
+        assert_eq!(heard().await.as_deref(), Some(&b"leaving"[..]));
+        let left = Instant::now();
+        while heard().await.is_some() {
+            assert!(left.elapsed() < TTL - LAST_WORD_TTL, "gone by its own word");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 }

@@ -70,13 +70,37 @@ pub async fn publish(log: &Arc<dyn Log>, state: &DesiredState) -> Result<(), Sto
     log.trim(STREAM, at.back(KEPT)).await
 }
 
-/// Shuts out the controllers of older epochs before anything is wanted.
+/// Shuts out the controllers of older epochs before anything is wanted, and gives what the last of
+/// them wanted: nobody can add to that any more. Nothing if the stream is empty.
 ///
 /// # Errors
 /// [`StoreError::Fenced`] when there is a newer one: the caller does not lead.
-pub async fn fence(log: &Arc<dyn Log>, epoch: u64) -> Result<(), StoreError> {
-    let appended = log.append(STREAM, Epoch(epoch), Vec::new());
-    appended.await.map(drop)
+pub async fn fence(log: &Arc<dyn Log>, epoch: u64) -> Result<Option<DesiredState>, StoreError> {
+    let mut at = log
+        .append(STREAM, Epoch(epoch), Vec::new())
+        .await?
+        .back(KEPT);
+    let mut last = None;
+    loop {
+        let records = log.read(STREAM, at, KEPT as usize).await?;
+        let Some((read_to, _)) = records.last() else {
+            return Ok(last);
+        };
+        at = *read_to;
+        let states = records.iter().filter_map(|(_, record)| decoded(record));
+        last = states.chain(last).max_by_key(order);
+    }
+}
+
+/// What it comes after.
+fn order(state: &DesiredState) -> (u64, u64) {
+    (state.epoch, state.seq)
+}
+
+fn decoded(record: &[u8]) -> Option<DesiredState> {
+    rmp_serde::from_slice(record)
+        .inspect_err(|error| tracing::warn!(%error, "a desired state cannot be read"))
+        .ok()
 }
 
 /// The newest desired state, followed over the store; the last one stays while the store is away.
@@ -130,11 +154,8 @@ async fn read(
             return Ok(());
         };
         *after = *last;
-        for (_, record) in records {
-            match rmp_serde::from_slice::<DesiredState>(&record) {
-                Ok(state) => take(state, newest),
-                Err(error) => tracing::warn!(%error, "a desired state cannot be read"),
-            }
+        for state in records.iter().filter_map(|(_, record)| decoded(record)) {
+            take(state, newest);
         }
     }
 }
@@ -142,9 +163,7 @@ async fn read(
 /// Keeps the newer of two states: a store that came back empty may have been given an old one.
 fn take(state: DesiredState, newest: &watch::Sender<Option<Arc<DesiredState>>>) {
     newest.send_if_modified(|held| {
-        let is_newer = held
-            .as_ref()
-            .is_none_or(|held| (state.epoch, state.seq) > (held.epoch, held.seq));
+        let is_newer = held.as_ref().is_none_or(|held| order(&state) > order(held));
         if is_newer {
             *held = Some(Arc::new(state));
         }
@@ -199,6 +218,20 @@ mod tests {
             .await
             .unwrap();
         assert_eq!(on(reader.borrow().clone()), 5);
+    }
+
+    #[tokio::test]
+    async fn who_shuts_out_others_learns_what_they_wanted_last() {
+        let log: Arc<dyn Log> = Arc::new(EmbeddedStore::ephemeral().unwrap());
+        assert_eq!(fence(&log, 1).await.unwrap(), None);
+        for (epoch, seq) in [(1, 1), (2, 7), (2, 8)] {
+            publish(&log, &state(epoch, seq, 2)).await.unwrap();
+        }
+        // What nobody can read is no reason to forget what was wanted before.
+        let broken = vec![Bytes::from_static(b"?")];
+        log.append(STREAM, Epoch(2), broken).await.unwrap();
+        let last = fence(&log, 3).await.unwrap();
+        assert_eq!(last.as_ref().map(order), Some((2, 8)));
     }
 
     #[tokio::test]

@@ -1,12 +1,16 @@
 //! What each role says of itself. MessagePack maps with names: a reader skips what it does not
-//! know and takes the default of what is missing, so that releases can differ by one.
+//! know and takes the default of what is missing, so that releases can differ by one. Only what a
+//! document has hundreds of is without names (`rows`).
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use tidepool_core::{NodeReport, PoolReport, Timestamp};
+use tidepool_core::{NodeReport, PoolReport};
+use tidepool_store::DOCUMENT_BYTES_MAX;
+
+use crate::rows;
 
 /// Group of the balancers.
 pub const BALANCERS: &str = "balancers";
@@ -42,7 +46,19 @@ pub struct NumberedReports {
     /// Grows by one with every window.
     pub number: u64,
     /// The pools that reported.
+    #[serde(deserialize_with = "rows::read_pools")]
     pub reports: Vec<PoolReport>,
+}
+
+/// Whether a balancer means to stay.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BalancerStanding {
+    /// It does: when it is not announced any more, it may be serving all the same.
+    #[default]
+    Serving,
+    /// It finishes what it has, and then it is gone.
+    Stopping,
 }
 
 /// A balancer.
@@ -56,6 +72,9 @@ pub struct BalancerDocument {
     /// Where its operators' routes are.
     #[serde(default)]
     pub operator_addr: String,
+    /// Whether it means to stay.
+    #[serde(default)]
+    pub standing: BalancerStanding,
     /// The last windows, oldest first.
     #[serde(default)]
     pub windows: Vec<NumberedReports>,
@@ -63,6 +82,10 @@ pub struct BalancerDocument {
 
 impl Document for BalancerDocument {
     const GROUP: &'static str = BALANCERS;
+
+    fn to_bytes(&self) -> Option<Bytes> {
+        rows::fitting(self, DOCUMENT_BYTES_MAX)
+    }
 }
 
 /// Whether a node takes work.
@@ -96,7 +119,7 @@ pub struct NodeDocument {
     #[serde(default)]
     pub workers_max: u32,
     /// Its last report.
-    #[serde(default)]
+    #[serde(default, with = "rows::node_report")]
     pub report: Option<NodeReport>,
 }
 
@@ -144,20 +167,15 @@ impl ReportWindows {
     pub fn kept(&self) -> Vec<NumberedReports> {
         self.windows.iter().cloned().collect()
     }
-
-    /// When the newest report was made.
-    #[must_use]
-    pub fn newest_at(&self) -> Option<Timestamp> {
-        let newest = self.windows.back()?;
-        newest.reports.iter().map(|report| report.at).max()
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use tidepool_core::{LatencyHistogram, NodeId, PoolName, WorkerId, WorkerReport, WorkerState};
+    use tidepool_core::{
+        LatencyHistogram, NodeId, PoolName, Timestamp, WorkerId, WorkerReport, WorkerState,
+    };
 
     use super::*;
 
@@ -193,6 +211,7 @@ mod tests {
             name: "b".to_owned(),
             version: "1".to_owned(),
             operator_addr: String::new(),
+            standing: BalancerStanding::Serving,
             windows: windows.kept(),
         };
         let read = BalancerDocument::from_bytes(&document.to_bytes().unwrap()).unwrap();

@@ -11,11 +11,12 @@ mod announce;
 mod desired;
 mod documents;
 mod roll;
+mod rows;
 
 pub use announce::{Announcer, Nudge};
 pub use desired::{DesiredState, Follower, Orders, fence, publish};
 pub use documents::{
-    BALANCERS, BalancerDocument, CONTROLLERS, ControllerDocument, Document, NODES, NodeDocument,
-    NodeStanding, NumberedReports, ReportWindows,
+    BALANCERS, BalancerDocument, BalancerStanding, CONTROLLERS, ControllerDocument, Document,
+    NODES, NodeDocument, NodeStanding, NumberedReports, ReportWindows,
 };
 pub use roll::{Roll, Seen};

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tidepool_store::Roster;
+use bytes::Bytes;
+use tidepool_store::{Roster, StoreError};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -15,6 +16,8 @@ use crate::documents::Document;
 pub struct Seen<T> {
     /// By name.
     pub members: BTreeMap<String, Arc<T>>,
+    /// When each was first seen to say what it says now. Times that it tells are of its own clock.
+    pub changed_at: BTreeMap<String, Instant>,
     /// When the store last answered; nothing before it did.
     pub at: Option<Instant>,
 }
@@ -23,6 +26,7 @@ impl<T> Default for Seen<T> {
     fn default() -> Self {
         Self {
             members: BTreeMap::new(),
+            changed_at: BTreeMap::new(),
             at: None,
         }
     }
@@ -40,11 +44,11 @@ impl<T: Document> Roll<T> {
     pub fn follow(roster: Arc<dyn Roster>, interval: Duration) -> Self {
         let (sender, seen) = watch::channel(Arc::new(Seen::default()));
         let task = tokio::spawn(async move {
+            let mut told = BTreeMap::new();
             loop {
-                match look(&*roster).await {
-                    Ok(members) => {
-                        let at = Some(Instant::now());
-                        sender.send_replace(Arc::new(Seen { members, at }));
+                match look(&*roster, &mut told).await {
+                    Ok(seen) => {
+                        sender.send_replace(Arc::new(seen));
                     }
                     Err(error) => tracing::debug!(group = T::GROUP, %error, "nobody can be seen"),
                 }
@@ -73,18 +77,87 @@ impl<T> Drop for Roll<T> {
     }
 }
 
+/// What a member said last. It is read, and told to be unreadable, once.
+struct Told<T> {
+    bytes: Bytes,
+    document: Option<Arc<T>>,
+    since: Instant,
+}
+
+impl<T: Document> Told<T> {
+    fn read(name: &str, bytes: Bytes, since: Instant) -> Self {
+        let document = T::from_bytes(&bytes)
+            .inspect_err(|error| {
+                tracing::warn!(group = T::GROUP, name, %error, "a member says what cannot be read");
+            })
+            .ok();
+        Self {
+            document: document.map(Arc::new),
+            bytes,
+            since,
+        }
+    }
+}
+
 async fn look<T: Document>(
     roster: &dyn Roster,
-) -> Result<BTreeMap<String, Arc<T>>, tidepool_store::StoreError> {
+    told: &mut BTreeMap<String, Told<T>>,
+) -> Result<Seen<T>, StoreError> {
     let members = roster.members(T::GROUP).await?;
-    let read = members
-        .into_iter()
-        .filter_map(|(name, document)| match T::from_bytes(&document) {
-            Ok(document) => Some((name, Arc::new(document))),
-            Err(error) => {
-                tracing::warn!(group = T::GROUP, name, %error, "a member says what cannot be read");
-                None
-            }
-        });
-    Ok(read.collect())
+    let now = Instant::now();
+    let mut before = std::mem::take(told);
+    for (name, bytes) in members {
+        let same = before.remove(&name).filter(|told| told.bytes == bytes);
+        let says = same.unwrap_or_else(|| Told::read(&name, bytes, now));
+        told.insert(name, says);
+    }
+    let mut seen = Seen {
+        at: Some(now),
+        ..Seen::default()
+    };
+    for (name, says) in told {
+        if let Some(document) = &says.document {
+            seen.members.insert(name.clone(), Arc::clone(document));
+            seen.changed_at.insert(name.clone(), says.since);
+        }
+    }
+    Ok(seen)
+}
+
+#[cfg(test)]
+mod tests {
+    use tidepool_store::EmbeddedStore;
+
+    use super::*;
+    use crate::{CONTROLLERS, ControllerDocument};
+
+    #[tokio::test]
+    async fn what_is_said_is_as_old_as_its_last_change_by_the_readers_clock() {
+        let roster = EmbeddedStore::ephemeral().unwrap();
+        let mut told = BTreeMap::new();
+        let mut look_after = async |version: &str| {
+            let document = ControllerDocument {
+                name: "a".to_owned(),
+                version: version.to_owned(),
+                operator_addr: String::new(),
+            };
+            let (bytes, ttl) = (document.to_bytes().unwrap(), Duration::from_secs(60));
+            let announced = roster.announce(CONTROLLERS, "a", bytes, ttl);
+            announced.await.unwrap();
+            look::<ControllerDocument>(&roster, &mut told)
+                .await
+                .unwrap()
+        };
+        let first = look_after("1").await;
+        let again = look_after("1").await;
+        assert_eq!(again.changed_at, first.changed_at);
+        assert!(again.at > first.at);
+        assert!(
+            Arc::ptr_eq(&again.members["a"], &first.members["a"]),
+            "read once"
+        );
+        let other = look_after("2").await;
+        assert!(other.changed_at["a"] > first.changed_at["a"]);
+        assert_eq!(other.members["a"].version, "2");
+    }
 }

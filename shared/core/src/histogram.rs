@@ -64,6 +64,20 @@ impl LatencyHistogram {
         self.0.count_between(next, u64::MAX)
     }
 
+    /// Pairs of a value in microseconds and how often it was counted, by rising value, as they are
+    /// written down. With `bits`, values that agree in so many leading binary digits are one pair at
+    /// their mean (with 0 all are): less exact quantiles, the same count and mean, for those who have
+    /// no room for all.
+    #[must_use]
+    pub fn counted(&self, bits: Option<u32>) -> Vec<(u64, u64)> {
+        let pairs = self.0.iter_recorded();
+        let pairs = pairs.map(|step| (step.value_iterated_to(), step.count_since_last_iteration()));
+        match bits {
+            Some(bits) => merged(pairs, bits),
+            None => pairs.collect(),
+        }
+    }
+
     /// The `q`-quantile (0 to 1), or nothing when empty.
     #[must_use]
     pub fn quantile(&self, q: f64) -> Option<Duration> {
@@ -80,11 +94,31 @@ impl LatencyHistogram {
 /// As pairs of a value in microseconds and how often it was counted.
 impl Serialize for LatencyHistogram {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let counted = self.0.iter_recorded();
-        serializer.collect_seq(
-            counted.map(|step| (step.value_iterated_to(), step.count_since_last_iteration())),
-        )
+        serializer.collect_seq(self.counted(None))
     }
+}
+
+/// Makes one pair of neighbours that agree in `bits` leading digits.
+fn merged(pairs: impl Iterator<Item = (u64, u64)>, bits: u32) -> Vec<(u64, u64)> {
+    let group = |value: u64| {
+        let shift = (u64::BITS - value.leading_zeros()).saturating_sub(bits);
+        (shift, value >> shift)
+    };
+    let mut groups: Vec<((u32, u64), u128, u64)> = Vec::new();
+    for (value, count) in pairs {
+        let of = if bits == 0 { (0, 0) } else { group(value) };
+        let sum = u128::from(value) * u128::from(count);
+        match groups.last_mut().filter(|(before, ..)| *before == of) {
+            Some((_, all, counts)) => {
+                *all += sum;
+                *counts = counts.saturating_add(count);
+            }
+            None => groups.push((of, sum, count)),
+        }
+    }
+    let mean = |sum: u128, count: u64| (sum / u128::from(count.max(1))).try_into();
+    let pair = |(_, sum, count)| (mean(sum, count).unwrap_or(u64::MAX), count);
+    groups.into_iter().map(pair).collect()
 }
 
 impl<'de> Deserialize<'de> for LatencyHistogram {
@@ -120,6 +154,33 @@ mod tests {
             let together = fill(&[left, right].concat());
             prop_assert_eq!(merged.count(), together.count());
             prop_assert_eq!(merged.quantile(0.95), together.quantile(0.95));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn fewer_digits_keep_the_count_and_the_mean_and_miss_a_quantile_by_little(
+            values in prop::collection::vec(1_u64..600_000_000, 1..200), bits in 0_u32..6,
+        ) {
+            let mut exact = LatencyHistogram::new();
+            values.iter().for_each(|us| exact.record(Duration::from_micros(*us)));
+            let pairs = exact.counted(Some(bits));
+            let most = if bits == 0 { 1 } else { 30 << (bits - 1) };
+            prop_assert!(pairs.len() <= most.min(exact.counted(None).len()));
+            prop_assert!(pairs.is_sorted());
+            let mut coarse = LatencyHistogram::new();
+            pairs.iter().for_each(|(us, n)| coarse.0.saturating_record_n(*us, *n));
+            prop_assert_eq!(coarse.count(), exact.count());
+            let ratio = |of: &LatencyHistogram, by: &LatencyHistogram, q| {
+                of.quantile(q).unwrap().as_secs_f64() / by.quantile(q).unwrap().as_secs_f64()
+            };
+            let means = coarse.mean().unwrap().as_secs_f64() / exact.mean().unwrap().as_secs_f64();
+            prop_assert!((means - 1.0).abs() < 0.02, "{means}");
+            if bits > 0 {
+                let widest = 1.02 * (1.0 + 2.0_f64.powi(1 - i32::try_from(bits).unwrap()));
+                let off = ratio(&coarse, &exact, 0.95);
+                prop_assert!(off < widest && off > 1.0 / widest, "{off} and {widest}");
+            }
         }
     }
 

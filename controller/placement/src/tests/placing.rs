@@ -3,12 +3,7 @@ use proptest::prelude::*;
 use super::world::{World, node, pool, targets};
 use crate::{Desired, Node, NodeState, place};
 
-const STATES: [NodeState; 4] = [
-    NodeState::Ready,
-    NodeState::Draining,
-    NodeState::Silent,
-    NodeState::Lost,
-];
+const STATES: [NodeState; 3] = [NodeState::Ready, NodeState::Draining, NodeState::Silent];
 
 /// What happens to a cluster between two decisions.
 #[derive(Clone, Debug)]
@@ -23,7 +18,7 @@ enum Change {
 fn change() -> impl Strategy<Value = Change> {
     prop_oneof![
         3 => (0..6_usize, 0..12_u32).prop_map(|(p, n)| Change::Target(p, n)),
-        2 => (0..6_usize, 0..4_usize).prop_map(|(n, state)| Change::State(n, state)),
+        2 => (0..6_usize, 0..3_usize).prop_map(|(n, state)| Change::State(n, state)),
         1 => (0..6_usize, 0..16_u32).prop_map(|(n, capacity)| Change::Join(n, capacity)),
         1 => (0..6_usize).prop_map(Change::Leave),
         4 => any::<u32>().prop_map(Change::Obey),
@@ -84,7 +79,6 @@ fn assert_laws(before: &Desired, world: &World) {
             !gains || load <= node.capacity,
             "{name} is over its capacity"
         );
-        assert!(node.state != NodeState::Lost || load == 0, "{name} is lost");
         let is_drained = node.state == NodeState::Draining && load == 0;
         assert_eq!(after.drained.contains(name), is_drained, "{name}");
     }
@@ -259,7 +253,7 @@ fn a_silent_node_keeps_its_workers_and_a_lost_one_is_replaced_at_once() {
     let before = world.desired.clone();
     world.decide();
     assert_eq!(before, world.desired);
-    world.set_state(2, NodeState::Lost);
+    world.inventory.nodes.remove(&node(2));
     world.decide();
     assert_eq!((world.load(0) + world.load(1), world.load(2)), (3, 0));
     assert!(
@@ -293,27 +287,13 @@ fn a_draining_node_without_successor_goes_on_working() {
 }
 
 #[test]
-fn a_warm_node_comes_first_among_equals() {
-    let mut world = World::new(&[4, 4, 4], &[1]);
-    world
-        .inventory
-        .nodes
-        .get_mut(&node(1))
-        .unwrap()
-        .warm
-        .insert(pool(0));
-    world.decide();
-    assert_eq!(world.workers(0, 1), 1);
-}
-
-#[test]
 fn a_pool_without_a_target_keeps_what_it_has() {
     let mut world = World::new(&[4, 4], &[3]);
     world.settle();
     world.targets.clear();
     world.decide();
     assert_eq!(world.desired.total(&pool(0)), 3);
-    world.set_state(0, NodeState::Lost);
+    world.inventory.nodes.remove(&node(0));
     world.decide();
     assert_eq!(world.desired.total(&pool(0)), 3);
 }

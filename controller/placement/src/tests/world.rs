@@ -94,13 +94,10 @@ impl World {
             .unwrap_or(0)
     }
 
-    /// Workers of a pool that run on nodes that are not lost.
+    /// Workers of a pool that run.
     pub(crate) fn running(&self, p: usize) -> u32 {
         let nodes = self.inventory.nodes.values();
-        nodes
-            .filter(|node| node.state != NodeState::Lost)
-            .filter_map(|node| node.running.get(&pool(p)))
-            .sum()
+        nodes.filter_map(|node| node.running.get(&pool(p))).sum()
     }
 
     pub(crate) fn room(&self, n: usize) -> u32 {

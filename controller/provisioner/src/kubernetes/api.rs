@@ -1,5 +1,6 @@
 //! The few calls that are made, what a refusal of each means, and how often it is repeated.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams};
@@ -8,7 +9,7 @@ use serde_json::{Value, json};
 use tidepool_core::NodeId;
 
 use super::{KubernetesConfig, Workload, WorkloadKind};
-use crate::port::ProvisionError;
+use crate::port::{MayAct, ProvisionError, check};
 
 /// Who writes, in the field management of the API server.
 const FIELD_MANAGER: &str = "tidepool-controller";
@@ -84,7 +85,7 @@ impl Api {
     }
 
     pub(super) async fn replicas(&self) -> Result<Replicas, ProvisionError> {
-        let scale = repeated(|| self.scaled.get_scale(&self.workload.name))
+        let scale = read(|| self.scaled.get_scale(&self.workload.name))
             .await
             .map_err(|error| self.told("get", error))?;
         let wanted = scale.spec.and_then(|spec| spec.replicas).unwrap_or(0);
@@ -99,6 +100,7 @@ impl Api {
         &self,
         count: u32,
         version: &Option<String>,
+        may_act: MayAct<'_>,
     ) -> Result<(), ProvisionError> {
         let patch = Patch::Merge(json!({
             "metadata": {"resourceVersion": version},
@@ -108,13 +110,13 @@ impl Api {
             field_manager: Some(FIELD_MANAGER.to_owned()),
             ..PatchParams::default()
         };
-        repeated(|| {
-            self.scaled
-                .patch_scale(&self.workload.name, &params, &patch)
-        })
-        .await
-        .map(drop)
-        .map_err(|error| self.told("patch", error))
+        let name = &self.workload.name;
+        let written = repeated(
+            || check(may_act),
+            || self.scaled.patch_scale(name, &params, &patch),
+        );
+        let written = written.await?.map(drop);
+        written.map_err(|error| self.told("patch", error))
     }
 
     /// Names of pods that may serve; none when they may not be read.
@@ -123,7 +125,7 @@ impl Api {
             return Ok(Vec::new());
         };
         let params = ListParams::default().labels(selector).limit(LIST_MAX);
-        let pods = readable(repeated(|| self.pods.list(&params)).await, "reading pods")?;
+        let pods = readable(read(|| self.pods.list(&params)).await, "reading pods")?;
         let is_leaving = |pod: &DynamicObject| pod.metadata.deletion_timestamp.is_some();
         Ok(pods
             .into_iter()
@@ -133,13 +135,19 @@ impl Api {
     }
 
     /// Asks that `pod` is deleted before its peers. Not being allowed to is no reason to stop.
-    pub(super) async fn mark_cheapest(&self, pod: &NodeId) -> Result<(), ProvisionError> {
+    pub(super) async fn mark_cheapest(
+        &self,
+        pod: &NodeId,
+        may_act: MayAct<'_>,
+    ) -> Result<(), ProvisionError> {
         let patch = Patch::Merge(json!({"metadata": {"annotations": {DELETION_COST: "-1000"}}}));
         let params = PatchParams {
             field_manager: Some(FIELD_MANAGER.to_owned()),
             ..PatchParams::default()
         };
-        match repeated(|| self.pods.patch(pod.as_str(), &params, &patch)).await {
+        let name = pod.as_str();
+        let marked = repeated(|| check(may_act), || self.pods.patch(name, &params, &patch));
+        match marked.await? {
             Ok(_) => Ok(()),
             Err(error) if matches!(code(&error), 401 | 403 | 404) => {
                 tracing::warn!(%pod, %error, "another pod than the drained one may be deleted");
@@ -160,10 +168,7 @@ impl Api {
             .zip(["HorizontalPodAutoscaler", "ScaledObject"])
         {
             let params = ListParams::default().limit(LIST_MAX);
-            let found = readable(
-                repeated(|| owners.list(&params)).await,
-                "reading autoscalers",
-            )?;
+            let found = readable(read(|| owners.list(&params)).await, "reading autoscalers")?;
             let owner = found
                 .into_iter()
                 .find(|owner| self.is_target(&owner.data["spec"]["scaleTargetRef"]));
@@ -214,20 +219,29 @@ fn readable(
     }
 }
 
-/// Repeats what the server could not do just now, a few times and ever later. A conflict is not
-/// repeated: what was read is not true any more, and the next round reads again.
-async fn repeated<T, F: Future<Output = Result<T, Error>>>(
+/// Reads, again and again if need be.
+async fn read<T, F: Future<Output = Result<T, Error>>>(call: impl Fn() -> F) -> Result<T, Error> {
+    let Ok(read) = repeated(|| Ok::<_, Infallible>(()), call).await;
+    read
+}
+
+/// Repeats what the server could not do just now, a few times and ever later, while it `may` be done.
+/// A conflict is not repeated: what was read is not true any more, and the next round reads again.
+async fn repeated<T, F: Future<Output = Result<T, Error>>, E>(
+    may: impl Fn() -> Result<(), E>,
     call: impl Fn() -> F,
-) -> Result<T, Error> {
+) -> Result<Result<T, Error>, E> {
     let mut wait_ms = FIRST_WAIT_MS;
     for _ in 1..TRIES {
+        may()?;
         match call().await {
             Err(error) if matches!(code(&error), 429 | 500..=599) => {
                 tokio::time::sleep(Duration::from_millis(wait_ms)).await;
                 wait_ms *= 2;
             }
-            result => return result,
+            result => return Ok(result),
         }
     }
-    call().await
+    may()?;
+    Ok(call().await)
 }

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
@@ -7,6 +8,7 @@ use tidepool_provisioner::{
     ContainerConfig, Containers, Desired, Limits, Outcome, ProvisionError, Provisioner,
 };
 
+use crate::ALWAYS;
 use crate::server::{Answer, Asked, Server};
 
 /// Containers by id: labels and state.
@@ -101,7 +103,7 @@ async fn containers_are_made_confined_adopted_and_cleared_away() {
     });
     let socket = path.to_str().unwrap();
     let containers = Containers::new(config(socket, "tidepool")).unwrap();
-    let outcome = containers.set(&desired(2, &[])).await.unwrap();
+    let outcome = containers.set(&desired(2, &[]), ALWAYS).await.unwrap();
     assert!(
         matches!(&outcome, Outcome::Changed(plan) if plan.start.len() == 2),
         "{outcome:?}"
@@ -128,17 +130,51 @@ async fn containers_are_made_confined_adopted_and_cleared_away() {
     // The next leader finds them, and ends the drained one.
     let next = Containers::new(config(socket, "tidepool")).unwrap();
     assert_eq!(
-        next.set(&desired(2, &[])).await.unwrap(),
+        next.set(&desired(2, &[]), ALWAYS).await.unwrap(),
         Outcome::Unchanged
     );
-    next.set(&desired(1, &["node-0"])).await.unwrap();
+    next.set(&desired(1, &["node-0"]), ALWAYS).await.unwrap();
     assert_eq!(
-        next.set(&desired(1, &["node-0"])).await.unwrap(),
+        next.set(&desired(1, &["node-0"]), ALWAYS).await.unwrap(),
         Outcome::Unchanged
     );
     let left = next.observe().await.unwrap();
     assert_eq!((left.existing, left.nodes[0].name.as_str()), (1, "node-1"));
     let absent = Containers::new(config(socket, "absent")).unwrap();
-    let error = absent.set(&desired(2, &[])).await.unwrap_err();
+    let error = absent.set(&desired(2, &[]), ALWAYS).await.unwrap_err();
     assert!(matches!(error, ProvisionError::Absent(_)), "{error}");
+}
+
+#[tokio::test]
+async fn who_is_deposed_in_the_middle_of_a_call_makes_and_starts_nothing_more() {
+    // The lease goes to somebody else while this call of the leader is answered.
+    for (until, made) in [("/containers/json", 0), ("/containers/create", 1)] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("docker.sock");
+        let listener = tokio::net::UnixListener::bind(&path).unwrap();
+        let engine = Engine::default();
+        let leads = Arc::new(AtomicBool::new(true));
+        let (shared, mandate) = (Arc::clone(&engine), Arc::clone(&leads));
+        let server = Server::new(move |asked: &Asked| {
+            if asked.path.ends_with(until) {
+                mandate.store(false, Ordering::SeqCst);
+            }
+            answer(&shared, asked)
+        });
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(Arc::clone(&server).serve(stream));
+            }
+        });
+        let containers = Containers::new(config(path.to_str().unwrap(), "tidepool")).unwrap();
+        let may_act = || leads.load(Ordering::SeqCst);
+        let error = containers
+            .set(&desired(2, &[]), &may_act)
+            .await
+            .unwrap_err();
+        assert!(matches!(error, ProvisionError::Deposed), "{error}");
+        let engine = engine.lock().unwrap();
+        assert_eq!(engine.len(), made);
+        assert!(engine.values().all(|(_, state)| *state == "created"));
+    }
 }

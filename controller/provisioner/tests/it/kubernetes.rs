@@ -1,13 +1,14 @@
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use kube::{Client, Config};
+use kube::Config;
 use serde_json::{Value, json};
 use tidepool_core::NodeId;
 use tidepool_provisioner::{
     Desired, Kubernetes, KubernetesConfig, Limits, Outcome, ProvisionError, Provisioner,
 };
 
+use crate::ALWAYS;
 use crate::server::{Answer, Asked, Server};
 
 const SCALE: &str = "/apis/apps/v1/namespaces/tide/statefulsets/tidepool-node/scale";
@@ -58,15 +59,14 @@ where
             tokio::spawn(Arc::clone(&shared).serve(stream));
         }
     });
-    let client =
-        Client::try_from(Config::new(format!("http://{address}").parse().unwrap())).unwrap();
+    let address = Config::new(format!("http://{address}").parse().unwrap());
     let config = KubernetesConfig {
         namespace: "tide".to_owned(),
         workload: workload.parse().unwrap(),
         pod_selector: None,
         limits,
     };
-    (Kubernetes::with_client(client, config), server)
+    (Kubernetes::to(address, config).unwrap(), server)
 }
 
 fn desired(count: u32, drain: &[&str]) -> Desired {
@@ -86,11 +86,11 @@ async fn the_least_role_suffices_to_scale_and_the_same_number_is_not_written_aga
     let (kubernetes, server) =
         against(answer, "statefulset/tidepool-node", Limits::default()).await;
     assert!(
-        matches!(kubernetes.set(&desired(4, &[])).await.unwrap(), Outcome::Changed(plan) if plan.count == 4)
+        matches!(kubernetes.set(&desired(4, &[]), ALWAYS).await.unwrap(), Outcome::Changed(plan) if plan.count == 4)
     );
     assert_eq!(replicas.load(Ordering::SeqCst), 4);
     assert_eq!(
-        kubernetes.set(&desired(4, &[])).await.unwrap(),
+        kubernetes.set(&desired(4, &[]), ALWAYS).await.unwrap(),
         Outcome::Unchanged
     );
     let patches: Vec<_> = server
@@ -119,13 +119,13 @@ async fn a_stateful_set_ends_the_highest_ordinal_and_no_other() {
     let answer = least_role(Arc::clone(&replicas), SCALE);
     let (kubernetes, _) = against(answer, "statefulset/tidepool-node", Limits::default()).await;
     let error = kubernetes
-        .set(&desired(2, &["tidepool-node-0"]))
+        .set(&desired(2, &["tidepool-node-0"]), ALWAYS)
         .await
         .unwrap_err();
     assert!(matches!(error, ProvisionError::WrongNode { .. }), "{error}");
     assert_eq!(replicas.load(Ordering::SeqCst), 3);
     kubernetes
-        .set(&desired(2, &["tidepool-node-2"]))
+        .set(&desired(2, &["tidepool-node-2"]), ALWAYS)
         .await
         .unwrap();
     assert_eq!(replicas.load(Ordering::SeqCst), 2);
@@ -139,7 +139,7 @@ async fn a_missing_permission_is_named_as_it_would_be_written() {
         Limits::default(),
     )
     .await;
-    let error = kubernetes.set(&desired(2, &[])).await.unwrap_err();
+    let error = kubernetes.set(&desired(2, &[]), ALWAYS).await.unwrap_err();
     assert_eq!(
         error.to_string(),
         "get deployments/scale of tidepool-node is forbidden; grant in namespace tide {apiGroups: [apps], \
@@ -171,7 +171,7 @@ async fn absence_and_conflict_are_told_and_overload_is_waited_for() {
     };
     let (kubernetes, server) =
         against(conflict, "deployment/tidepool-node", Limits::default()).await;
-    let error = kubernetes.set(&desired(2, &[])).await.unwrap_err();
+    let error = kubernetes.set(&desired(2, &[]), ALWAYS).await.unwrap_err();
     assert!(matches!(error, ProvisionError::Failed { .. }), "{error}");
     assert_eq!(
         server
@@ -192,6 +192,37 @@ async fn absence_and_conflict_are_told_and_overload_is_waited_for() {
 }
 
 #[tokio::test]
+async fn who_is_deposed_in_the_middle_of_a_call_writes_nothing_more() {
+    // The lease goes to somebody else while this call of the leader is answered.
+    for (until, writes) in [(("GET", HPAS), 0), (("PATCH", SCALE), 1)] {
+        let leads = Arc::new(AtomicBool::new(true));
+        let mandate = Arc::clone(&leads);
+        let answer = move |asked: &Asked| {
+            let answer = match (asked.method.as_str(), asked.path.as_str()) {
+                ("GET", SCALE) => scale(2),
+                ("PATCH", _) => refusal(503, "ServiceUnavailable"),
+                _ => refusal(403, "Forbidden"),
+            };
+            if (asked.method.as_str(), asked.path.as_str()) == until {
+                mandate.store(false, Ordering::SeqCst);
+            }
+            answer
+        };
+        let (kubernetes, server) =
+            against(answer, "statefulset/tidepool-node", Limits::default()).await;
+        let may_act = || leads.load(Ordering::SeqCst);
+        let error = kubernetes
+            .set(&desired(4, &[]), &may_act)
+            .await
+            .unwrap_err();
+        assert!(matches!(error, ProvisionError::Deposed), "{error}");
+        let calls = server.calls();
+        let patches = calls.iter().filter(|call| call.starts_with("PATCH"));
+        assert_eq!(patches.count(), writes, "{calls:?}");
+    }
+}
+
+#[tokio::test]
 async fn another_owner_of_the_number_is_respected() {
     let owned = |asked: &Asked| -> Answer {
         let owner: Value = json!({"metadata": {"name": "theirs"}, "spec": {"scaleTargetRef": {"kind": "Deployment", "name": "tidepool-node"}}});
@@ -205,7 +236,7 @@ async fn another_owner_of_the_number_is_respected() {
         }
     };
     let (kubernetes, server) = against(owned, "deployment/tidepool-node", Limits::default()).await;
-    let error = kubernetes.set(&desired(2, &[])).await.unwrap_err();
+    let error = kubernetes.set(&desired(2, &[]), ALWAYS).await.unwrap_err();
     assert!(
         error
             .to_string()
@@ -229,10 +260,10 @@ async fn limits_hold_and_a_trial_writes_nothing() {
         limits,
     )
     .await;
-    kubernetes.set(&desired(9, &[])).await.unwrap();
+    kubernetes.set(&desired(9, &[]), ALWAYS).await.unwrap();
     assert_eq!(replicas.load(Ordering::SeqCst), 4);
     assert_eq!(
-        kubernetes.set(&desired(9, &[])).await.unwrap(),
+        kubernetes.set(&desired(9, &[]), ALWAYS).await.unwrap(),
         Outcome::Unchanged
     );
     let trial = Limits {
@@ -246,7 +277,7 @@ async fn limits_hold_and_a_trial_writes_nothing() {
     )
     .await;
     assert!(
-        matches!(kubernetes.set(&desired(6, &[])).await.unwrap(), Outcome::Would(plan) if plan.count == 6)
+        matches!(kubernetes.set(&desired(6, &[]), ALWAYS).await.unwrap(), Outcome::Would(plan) if plan.count == 6)
     );
     assert_eq!(replicas.load(Ordering::SeqCst), 4);
 }

@@ -9,3 +9,6 @@ mod kubernetes;
 mod processes;
 #[cfg(any(feature = "docker", feature = "kubernetes"))]
 mod server;
+
+/// Of a leader that nobody deposes.
+const ALWAYS: tidepool_provisioner::MayAct<'static> = &|| true;

@@ -1,10 +1,13 @@
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tidepool_core::NodeId;
 use tidepool_provisioner::{
     Desired, Limits, Outcome, ProcessConfig, Processes, ProvisionError, Provisioner,
 };
+
+use crate::ALWAYS;
 
 /// Rounds until the world is as it should be, 20 ms each.
 const ROUNDS: usize = 500;
@@ -44,7 +47,7 @@ async fn names(processes: &Processes) -> BTreeSet<String> {
 
 async fn becomes(processes: &Processes, wish: &Desired, expected: &[&str]) {
     for _ in 0..ROUNDS {
-        processes.set(wish).await.unwrap();
+        processes.set(wish, ALWAYS).await.unwrap();
         if names(processes).await == expected.iter().map(ToString::to_string).collect() {
             return;
         }
@@ -63,7 +66,7 @@ async fn processes_are_started_once_and_the_drained_one_ends() {
     )
     .await;
     assert_eq!(
-        processes.set(&desired(3, &[])).await.unwrap(),
+        processes.set(&desired(3, &[]), ALWAYS).await.unwrap(),
         Outcome::Unchanged
     );
     becomes(&processes, &desired(2, &["node-1"]), &["node-0", "node-2"]).await;
@@ -77,7 +80,10 @@ async fn a_new_leader_adopts_what_an_old_one_started_and_can_end_it() {
     // The old one is gone without a word; its processes are not.
     drop(old);
     let new = Processes::new(config("adopt", OBEDIENT));
-    assert_eq!(new.set(&desired(2, &[])).await.unwrap(), Outcome::Unchanged);
+    assert_eq!(
+        new.set(&desired(2, &[]), ALWAYS).await.unwrap(),
+        Outcome::Unchanged
+    );
     let other = Processes::new(config("somebody-else", OBEDIENT));
     assert_eq!(other.observe().await.unwrap().existing, 0);
     becomes(&new, &desired(0, &[]), &[]).await;
@@ -92,7 +98,7 @@ async fn a_node_in_the_middle_of_an_exec_is_not_started_twice() {
         ..config(cluster, restless)
     };
     let old = Processes::new(settings("exec"));
-    old.set(&desired(3, &[])).await.unwrap();
+    old.set(&desired(3, &[]), ALWAYS).await.unwrap();
     let new = Processes::new(settings("exec"));
     for _ in 0..40 {
         assert_eq!(new.observe().await.unwrap().existing, 3);
@@ -108,11 +114,41 @@ async fn who_does_not_end_by_itself_is_ended_with_its_group() {
 }
 
 #[tokio::test]
+async fn who_is_deposed_in_the_middle_of_a_call_starts_and_ends_nothing_more() {
+    let processes = Processes::new(config("deposed", STUBBORN));
+    let asked = AtomicU32::new(0);
+    let once = || asked.fetch_add(1, Ordering::Relaxed) == 0;
+    let error = processes.set(&desired(3, &[]), &once).await.unwrap_err();
+    assert!(matches!(error, ProvisionError::Deposed), "{error}");
+    assert_eq!(names(&processes).await, ["node-0".to_owned()].into());
+    let drained = desired(0, &["node-0"]);
+    for _ in 0..3 {
+        let error = processes.set(&drained, &|| false).await.unwrap_err();
+        assert!(matches!(error, ProvisionError::Deposed), "{error}");
+    }
+    let seen = processes.observe().await.unwrap();
+    assert_eq!(seen.existing, 1, "it was not asked to end");
+    processes.set(&drained, ALWAYS).await.unwrap();
+    // It takes no notice; once its grace is over there is something to do again.
+    let mut late = Ok(Outcome::Unchanged);
+    for _ in 0..ROUNDS {
+        late = processes.set(&drained, &|| false).await;
+        if late.is_err() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(matches!(late, Err(ProvisionError::Deposed)), "{late:?}");
+    assert_eq!(names(&processes).await, ["node-0".to_owned()].into());
+    becomes(&processes, &drained, &[]).await;
+}
+
+#[tokio::test]
 async fn a_node_that_ends_at_once_is_counted_and_the_next_waits() {
     let processes = Processes::new(config("crash", "exit 3"));
     let mut failed = 0;
     for _ in 0..ROUNDS {
-        processes.set(&desired(1, &[])).await.unwrap();
+        processes.set(&desired(1, &[]), ALWAYS).await.unwrap();
         failed = processes.observe().await.unwrap().failed_starts;
         if failed > 0 {
             break;
@@ -122,7 +158,7 @@ async fn a_node_that_ends_at_once_is_counted_and_the_next_waits() {
     assert!(failed > 0);
     // It waits now: told again at once, nothing is started.
     assert_eq!(
-        processes.set(&desired(1, &[])).await.unwrap(),
+        processes.set(&desired(1, &[]), ALWAYS).await.unwrap(),
         Outcome::Unchanged
     );
 }
@@ -134,7 +170,7 @@ async fn a_program_that_is_not_there_is_told() {
         ..config("absent", OBEDIENT)
     };
     let error = Processes::new(absent)
-        .set(&desired(1, &[]))
+        .set(&desired(1, &[]), ALWAYS)
         .await
         .unwrap_err();
     assert!(matches!(error, ProvisionError::Start { .. }), "{error}");
@@ -151,13 +187,13 @@ async fn limits_hold_and_a_trial_starts_nothing() {
         limits: limited,
         ..config("limits", OBEDIENT)
     });
-    let outcome = processes.set(&desired(9, &[])).await.unwrap();
+    let outcome = processes.set(&desired(9, &[]), ALWAYS).await.unwrap();
     assert!(
         matches!(&outcome, Outcome::Changed(plan) if plan.count == 2 && plan.wanted == 9),
         "{outcome:?}"
     );
     assert_eq!(
-        processes.set(&desired(9, &[])).await.unwrap(),
+        processes.set(&desired(9, &[]), ALWAYS).await.unwrap(),
         Outcome::Unchanged
     );
     becomes(&processes, &desired(0, &[]), &[]).await;
@@ -169,7 +205,7 @@ async fn limits_hold_and_a_trial_starts_nothing() {
         limits: trial,
         ..config("trial", OBEDIENT)
     });
-    let outcome = processes.set(&desired(2, &[])).await.unwrap();
+    let outcome = processes.set(&desired(2, &[]), ALWAYS).await.unwrap();
     assert!(
         matches!(&outcome, Outcome::Would(plan) if plan.start.len() == 2),
         "{outcome:?}"

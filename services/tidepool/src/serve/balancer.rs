@@ -9,7 +9,8 @@ use actix_web::web;
 use parking_lot::Mutex;
 use tidepool_balancer::{Api, BalancerMetrics, Dialing, LoadBalancer, Nodes, Pool};
 use tidepool_cluster::{
-    Announcer, BALANCERS, BalancerDocument, Document, NodeDocument, Nudge, ReportWindows, Roll,
+    Announcer, BALANCERS, BalancerDocument, BalancerStanding, Document, NodeDocument, Nudge,
+    ReportWindows, Roll,
 };
 use tidepool_core::PoolReport;
 use tidepool_wire::frame::Role;
@@ -89,11 +90,18 @@ impl Balancer {
             ground.serve_operators(settings, ("balancer", addresses), (view, advisor))?;
 
         let (name, operator_addr) = (ground.name.to_string(), operators.addr.to_string());
+        let draining = ground.draining.subscribe();
         let document = move || {
+            let standing = if *draining.borrow() {
+                BalancerStanding::Stopping
+            } else {
+                BalancerStanding::Serving
+            };
             let document = BalancerDocument {
                 name: name.clone(),
                 version: VERSION.to_owned(),
                 operator_addr: operator_addr.clone(),
+                standing,
                 windows: windows.lock().kept(),
             };
             document.to_bytes()
@@ -121,7 +129,7 @@ impl Balancer {
         self.ground.draining.send_replace(true);
         let grace = settings.http.shutdown_grace;
         finish_clients(&self.api, &self.clients, &self.actor, grace).await;
-        self.announcer.withdraw().await;
+        self.announcer.take_leave().await;
         drop((self.nodes, self.directory));
         self.operators.handle.stop(true).await;
         self.ground.close().await

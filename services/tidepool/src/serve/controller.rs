@@ -9,6 +9,8 @@ mod news;
 mod placing;
 mod reign;
 mod sizing;
+#[cfg(test)]
+mod tests;
 mod view;
 
 use std::collections::BTreeMap;
@@ -40,8 +42,10 @@ use crate::version::VERSION;
 
 /// How often it is looked who is there.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// A term that could not begin is tried again after this.
-const BEGIN_AGAIN: Duration = Duration::from_millis(500);
+/// How often it is looked whether a term does its work; one that could not begin is tried again.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// A process in which so many terms in a row could not begin lets another one lead.
+const BEGINS_MAX: u32 = 4;
 /// Longest time that a term may take to end when the process stops.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -78,6 +82,30 @@ struct Sitting {
     drains: Drains,
 }
 
+impl Base {
+    /// Opens the store and begins to follow what is told there.
+    fn open(settings: &Settings, started: Instant) -> anyhow::Result<Arc<Self>> {
+        let ground = Ground::open(settings, started)?;
+        // Nothing is served here: the pools only say what they are.
+        let metrics = BalancerMetrics::register(&Registry::new())?;
+        let log = Arc::clone(&ground.stores.log);
+        let pools = kinds::Pools::build(&settings.pools, log, &metrics)?.pools;
+        let leads = ground::leader_gauge(&ground.registry)?;
+        let roster = &ground.stores.roster;
+        Ok(Arc::new(Self {
+            settings: settings.clone(),
+            balancers: Roll::follow(Arc::clone(roster), LOOK_EVERY),
+            nodes: Roll::follow(Arc::clone(roster), LOOK_EVERY),
+            controllers: Roll::follow(Arc::clone(roster), LOOK_EVERY),
+            desired: Follower::start(Arc::clone(&ground.stores.log)),
+            sitting: RwLock::default(),
+            leads,
+            pools,
+            ground,
+        }))
+    }
+}
+
 struct Controller {
     base: Arc<Base>,
     election: Election,
@@ -90,24 +118,7 @@ struct Controller {
 
 impl Controller {
     async fn start(settings: &Settings, started: Instant) -> anyhow::Result<Self> {
-        let ground = Ground::open(settings, started)?;
-        // Nothing is served here: the pools only say what they are.
-        let metrics = BalancerMetrics::register(&Registry::new())?;
-        let log = Arc::clone(&ground.stores.log);
-        let pools = kinds::Pools::build(&settings.pools, log, &metrics)?.pools;
-        let leads = ground::leader_gauge(&ground.registry)?;
-        let roster = &ground.stores.roster;
-        let base = Arc::new(Base {
-            settings: settings.clone(),
-            balancers: Roll::follow(Arc::clone(roster), LOOK_EVERY),
-            nodes: Roll::follow(Arc::clone(roster), LOOK_EVERY),
-            controllers: Roll::follow(Arc::clone(roster), LOOK_EVERY),
-            desired: Follower::start(Arc::clone(&ground.stores.log)),
-            sitting: RwLock::default(),
-            leads,
-            pools,
-            ground,
-        });
+        let base = Base::open(settings, started)?;
         let lease = Arc::clone(&base.ground.stores.lease);
         let instance = tidepool_link::instance_id()?;
         let election = Election::start(lease, base.ground.name.as_str(), instance);
@@ -205,43 +216,62 @@ fn announce(base: &Base, operator_addr: String) -> Announcer {
     )
 }
 
-/// Begins and ends terms as the lease comes and goes.
+/// Begins and ends terms as the lease comes and goes. A process that has the lease and can make
+/// nothing of it gives it up.
 async fn hold_office(
     base: Arc<Base>,
     mut seats: watch::Receiver<Seat>,
     mut left: oneshot::Receiver<()>,
 ) {
     let (mut reign, mut carried): (Option<Reign>, _) = (None, None);
+    let mut failed = 0;
     loop {
         let seat = seats.borrow_and_update().clone();
-        let is_over = reign.as_ref().is_some_and(|reign: &Reign| {
-            let granted = seat.mandate.as_ref();
-            granted.is_none_or(|granted| !Arc::ptr_eq(granted, &reign.mandate))
-        });
-        if is_over && let Some(over) = reign.take() {
+        if let Some(over) = reign.take_if(|reign| is_over(reign, &seat)) {
             base.leads.set(0);
             carried = Some(over.end(&base).await);
         }
-        let begins = seat.mandate.filter(|_| reign.is_none());
-        let is_waiting = begins.is_some();
-        if let Some(mandate) = begins {
-            match Reign::begin(&base, mandate, seat.before.as_deref(), &mut carried).await {
+        let granted = seat.mandate.filter(|mandate| !mandate.is_resigned());
+        if let Some(mandate) = granted.filter(|_| reign.is_none()) {
+            let begun = Arc::clone(&mandate);
+            match Reign::begin(&base, begun, seat.before.as_deref(), &mut carried).await {
                 Ok(begun) => {
                     base.leads.set(1);
-                    reign = Some(begun);
+                    (reign, failed) = (Some(begun), 0);
                 }
-                Err(error) => tracing::warn!(%error, "this controller cannot begin to lead"),
+                Err(error) => {
+                    tracing::warn!(%error, "this controller cannot begin to lead");
+                    failed += 1;
+                }
+            }
+            if failed >= BEGINS_MAX {
+                tracing::warn!("this controller lets another one lead");
+                mandate.resign();
+                failed = 0;
             }
         }
-        let again = tokio::time::sleep(BEGIN_AGAIN);
         tokio::select! {
             changed = seats.changed() => if changed.is_err() { break },
             _ = &mut left => break,
-            () = again, if is_waiting && reign.is_none() => {}
+            () = tokio::time::sleep(LOOK_AGAIN) => {}
         }
     }
     if let Some(over) = reign {
         base.leads.set(0);
         over.end(&base).await;
     }
+}
+
+/// Whether a term has to end: it lost its mandate, or a part that it cannot do without.
+fn is_over(reign: &Reign, seat: &Seat) -> bool {
+    if let Some(part) = reign.lost() {
+        tracing::error!(
+            part,
+            "this controller lost a part of itself and leads no more"
+        );
+        reign.mandate.resign();
+        return true;
+    }
+    let granted = seat.mandate.as_ref();
+    granted.is_none_or(|granted| !Arc::ptr_eq(granted, &reign.mandate))
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tidepool_store::Lease;
+use tidepool_store::{Epoch, Lease};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -18,6 +18,8 @@ pub(super) const TTL: Duration = Duration::from_secs(3);
 const RENEW_EVERY: Duration = Duration::from_secs(1);
 /// How often a standby tries to take it, and a leader whom nothing answered tries again.
 const TRY_EVERY: Duration = Duration::from_millis(250);
+/// How long who resigned does not contend: long enough for every standby to try.
+const RECESS: Duration = Duration::from_secs(2);
 /// Longest wait for one answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -162,10 +164,20 @@ impl Contender {
         let turn = self.leadership.lapse(now);
         self.take(turn);
         let mandate = self.seat.borrow().mandate.clone();
-        if mandate.is_some_and(|mandate| !mandate.holds(now)) {
+        if let Some(mandate) = mandate.filter(|mandate| !mandate.holds(now)) {
             let turn = self.leadership.abdicate();
             self.take(turn);
+            if mandate.is_resigned() {
+                self.let_others_lead(mandate.epoch).await;
+            }
         }
+    }
+
+    async fn let_others_lead(&self, epoch: Epoch) {
+        let released = self.lease.release(LEASE, &self.holder, epoch);
+        // Without it the lease runs out by itself, which takes longer.
+        let _ = tokio::time::timeout(ANSWER_TIMEOUT, released).await;
+        tokio::time::sleep(RECESS).await;
     }
 
     fn take(&mut self, turn: Option<Turn>) {
@@ -221,5 +233,31 @@ impl Contender {
             }
             is_new
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidepool_store::EmbeddedStore;
+
+    use super::*;
+
+    /// The mandate of a contender, once it has one.
+    async fn won(election: &Election) -> Arc<Mandate> {
+        let mut seats = election.reader();
+        let seat = seats.wait_for(|seat| seat.mandate.is_some()).await.unwrap();
+        Arc::clone(seat.mandate.as_ref().unwrap())
+    }
+
+    #[tokio::test]
+    async fn who_resigns_lets_another_one_lead() {
+        let store = Arc::new(EmbeddedStore::ephemeral().unwrap());
+        let first = Election::start(store.clone(), "one", [1; 16]);
+        let mandate = won(&first).await;
+        let second = Election::start(store.clone(), "two", [2; 16]);
+        mandate.resign();
+        let next = tokio::time::timeout(2 * TTL, won(&second)).await;
+        assert!(next.expect("another leader").epoch > mandate.epoch);
+        assert!(first.reader().borrow().mandate.is_none());
     }
 }

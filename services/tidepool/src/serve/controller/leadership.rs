@@ -1,7 +1,7 @@
 //! Who leads, as far as this process knows: a pure state machine. Time and what the store answered
 //! come in; what to ask next and what became of it go out.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tidepool_store::Epoch;
@@ -138,6 +138,7 @@ pub(super) struct Mandate {
     began: Instant,
     /// Milliseconds after `began`.
     until_ms: AtomicU64,
+    is_resigned: AtomicBool,
 }
 
 impl Mandate {
@@ -146,6 +147,7 @@ impl Mandate {
             epoch,
             began: Instant::now(),
             until_ms: AtomicU64::new(0),
+            is_resigned: AtomicBool::new(false),
         };
         mandate.extend(until);
         mandate
@@ -163,7 +165,21 @@ impl Mandate {
         self.until_ms.store(0, Ordering::Release);
     }
 
+    /// Ends it for good, so that another process may lead: this one can make nothing of it.
+    pub(super) fn resign(&self) {
+        self.is_resigned.store(true, Ordering::Release);
+        self.end();
+    }
+
+    pub(super) fn is_resigned(&self) -> bool {
+        self.is_resigned.load(Ordering::Acquire)
+    }
+
     pub(super) fn holds(&self, now: Instant) -> bool {
+        // A renewal that was under way extends it all the same.
+        if self.is_resigned() {
+            return false;
+        }
         let until = Duration::from_millis(self.until_ms.load(Ordering::Acquire));
         now.saturating_duration_since(self.began) < until
     }
@@ -249,5 +265,9 @@ mod tests {
         assert!(mandate.holds(now + TTL));
         mandate.end();
         assert!(!mandate.holds(now));
+        mandate.extend(now + TTL);
+        mandate.resign();
+        mandate.extend(now + TTL);
+        assert!(!mandate.holds(now), "resigned for good");
     }
 }

@@ -5,36 +5,54 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use tidepool_cluster::{BalancerDocument, NodeDocument, NodeStanding};
+use tidepool_cluster::{BalancerDocument, BalancerStanding, NodeDocument, NodeStanding};
 use tidepool_core::{EventDraft, NodeId, NodeReport, PoolReport, Timestamp};
 
 /// How long a node that is not announced any more is only silent: a store that came back empty
 /// knows of nobody until everybody has spoken.
 const SILENT_FOR: Duration = Duration::from_secs(2);
+/// How long a balancer that is not announced any more may still be serving. Longer, and one that
+/// crashed would keep its pools from shrinking for no good.
+const BALANCER_SILENT_FOR: Duration = Duration::from_secs(60);
 
 /// Members by name.
 pub(super) type Members<T> = BTreeMap<String, Arc<T>>;
 
-/// The windows of reports that were taken in.
-#[derive(Debug, Default)]
-pub(super) struct Windows {
-    taken: BTreeMap<String, u64>,
+/// A balancer, as far as it was heard of.
+#[derive(Debug)]
+struct Heard {
+    /// Number of the last window that was taken in.
+    taken: Option<u64>,
+    standing: BalancerStanding,
+    /// When it was there last.
+    present_at: Instant,
 }
 
-impl Windows {
+/// The balancers, and what was taken in of them.
+#[derive(Debug, Default)]
+pub(super) struct Balancers {
+    heard: BTreeMap<String, Heard>,
+}
+
+impl Balancers {
     /// The reports that are new, with who made them. Of a balancer that was not known only the last
     /// window is: the others are history.
-    pub(super) fn new_of(
+    pub(super) fn look(
         &mut self,
         members: &Members<BalancerDocument>,
+        now: Instant,
     ) -> Vec<(String, PoolReport)> {
-        self.taken.retain(|member, _| members.contains_key(member));
         let mut reports = Vec::new();
         for (member, document) in members {
-            let Some(last) = document.windows.last().map(|window| window.number) else {
-                continue;
+            let last = document.windows.last().map(|window| window.number);
+            let taken = self.heard.get(member).and_then(|heard| heard.taken);
+            let heard = Heard {
+                taken: last.or(taken),
+                standing: document.standing,
+                present_at: now,
             };
-            let taken = self.taken.insert(member.clone(), last);
+            self.heard.insert(member.clone(), heard);
+            let Some(last) = last else { continue };
             // Numbers begin anew in another life under the same name.
             let after = taken.filter(|taken| *taken <= last);
             let after = after.unwrap_or_else(|| last.saturating_sub(1));
@@ -44,7 +62,19 @@ impl Windows {
                 reports.extend(window.reports.iter().map(of_member));
             }
         }
+        self.heard.retain(|_, heard| {
+            let silent_for = now.saturating_duration_since(heard.present_at);
+            let means_to_stay = heard.standing == BalancerStanding::Serving;
+            silent_for.is_zero() || (means_to_stay && silent_for < BALANCER_SILENT_FOR)
+        });
         reports
+    }
+
+    /// Whose share of the load counts. Who is not announced any more without having said that it
+    /// stops is among them for a while: it may have lost sight of the store alone, and serve on.
+    /// Its share gets old meanwhile, and old data lowers nothing.
+    pub(super) fn present(&self) -> BTreeSet<String> {
+        self.heard.keys().cloned().collect()
     }
 }
 
@@ -236,6 +266,7 @@ pub(super) mod tests {
             name: "a".to_owned(),
             version: String::new(),
             operator_addr: String::new(),
+            standing: BalancerStanding::Serving,
             windows: numbers.map(window).collect(),
         };
         BTreeMap::from([("a".to_owned(), Arc::new(document))])
@@ -274,9 +305,9 @@ pub(super) mod tests {
 
     #[test]
     fn each_window_is_taken_once_also_over_gaps_and_lives() {
-        let mut windows = Windows::default();
+        let (now, mut known) = (Instant::now(), Balancers::default());
         let mut arrivals = |numbers| {
-            let new = windows.new_of(&balancers(numbers));
+            let new = known.look(&balancers(numbers), now);
             new.iter().map(|(_, r)| r.arrivals).collect::<Vec<_>>()
         };
         assert_eq!(arrivals(1..=8), [8], "what was before is history");
@@ -284,8 +315,31 @@ pub(super) mod tests {
         assert_eq!(arrivals(4..=11), [9, 10, 11]);
         assert_eq!(arrivals(1..=2), [2], "another life");
         assert_eq!(arrivals(2..=3), [3]);
-        windows.new_of(&BTreeMap::new());
-        assert!(windows.taken.is_empty());
+    }
+
+    #[test]
+    fn a_balancer_that_fell_silent_counts_for_a_while_and_goes_on_where_it_was() {
+        let (start, mut known) = (Instant::now(), Balancers::default());
+        let present = BTreeSet::from(["a".to_owned()]);
+        known.look(&balancers(1..=3), start);
+        let almost = start + BALANCER_SILENT_FOR - Duration::from_millis(1);
+        known.look(&BTreeMap::new(), almost);
+        assert_eq!(known.present(), present, "it may serve without the store");
+        assert_eq!(known.look(&balancers(2..=5), almost).len(), 2);
+        known.look(&BTreeMap::new(), almost + BALANCER_SILENT_FOR);
+        assert!(known.present().is_empty());
+    }
+
+    #[test]
+    fn a_balancer_that_said_that_it_stops_is_forgotten_when_it_is_gone() {
+        let (start, mut known) = (Instant::now(), Balancers::default());
+        let mut members = balancers(1..=3);
+        let document = members.get_mut("a").and_then(Arc::get_mut).unwrap();
+        document.standing = BalancerStanding::Stopping;
+        known.look(&members, start);
+        assert_eq!(known.present().len(), 1, "it finishes what it has");
+        known.look(&BTreeMap::new(), start + Duration::from_millis(250));
+        assert!(known.present().is_empty());
     }
 
     #[test]

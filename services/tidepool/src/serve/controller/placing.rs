@@ -34,7 +34,7 @@ pub(super) fn inventory(
             state,
             capacity: document.map_or(0, |document| document.workers_max),
             running: report.map(running).unwrap_or_default(),
-            warm: BTreeSet::new(),
+            present: report.map_or(0, present),
         };
         (name.clone(), node)
     };
@@ -52,6 +52,13 @@ pub(super) fn running(report: &NodeReport) -> BTreeMap<PoolName, u32> {
         }
     }
     running
+}
+
+/// Workers that have not ended, whatever they do.
+fn present(report: &NodeReport) -> u32 {
+    let workers = report.workers.iter();
+    let present = workers.filter(|worker| worker.state != WorkerState::Stopped);
+    u32::try_from(present.count()).unwrap_or(u32::MAX)
 }
 
 /// What the nodes are to run, under one epoch.
@@ -83,7 +90,9 @@ impl Placing {
         &self.desired
     }
 
-    /// Places `targets`; gives what has to be said, if it is news or has not been said for long.
+    /// Places `targets`; gives what has to be said, if it is news or has not been said for long. No two
+    /// answers have the same number, whether what was given got into the store or not: nobody can
+    /// know that of a try that failed, and nodes take nothing that is not newer than what they have.
     pub(super) fn place(
         &mut self,
         inventory: &Inventory,
@@ -104,12 +113,15 @@ impl Placing {
                 || said.drained != state.drained
                 || now.saturating_duration_since(*at) >= REPEAT_EVERY
         });
-        is_news.then_some(state)
+        if !is_news {
+            return None;
+        }
+        self.seq = state.seq;
+        Some(state)
     }
 
     /// Takes note of what the store has.
     pub(super) fn said(&mut self, state: DesiredState, now: Instant) {
-        self.seq = state.seq;
         self.said = Some((state, now));
     }
 }
@@ -117,6 +129,8 @@ impl Placing {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+
+    use tidepool_core::{Timestamp, WorkerId, WorkerReport};
 
     use super::super::news::{Nodes, tests::node};
     use super::*;
@@ -154,6 +168,22 @@ mod tests {
     }
 
     #[test]
+    fn what_may_have_been_said_is_not_said_otherwise_under_its_number() {
+        let now = Instant::now();
+        let (nodes, none) = (two_nodes(now), BTreeSet::new());
+        let inventory = inventory(nodes.known(), &none, now);
+        let mut placing = Placing::from(None, 9);
+        let mut place = |n| {
+            let targets = Targets::from([(echo(), n)]);
+            placing.place(&inventory, &targets, &none, now).unwrap()
+        };
+        // The store took the first and could not say so.
+        let (first, second) = (place(4), place(2));
+        assert_ne!(first.nodes, second.nodes);
+        assert!(second.seq > first.seq, "{} and {}", first.seq, second.seq);
+    }
+
+    #[test]
     fn a_new_leader_leaves_workers_where_they_are() {
         let now = Instant::now();
         let (nodes, none) = (two_nodes(now), BTreeSet::new());
@@ -167,6 +197,40 @@ mod tests {
         let inventory = inventory(nodes.known(), &none, now);
         let state = placing.place(&inventory, &Targets::new(), &none, now);
         assert_eq!(state.unwrap().nodes[&name("a")][&echo()], 3);
+    }
+
+    #[test]
+    fn a_node_is_empty_when_no_worker_is_left_whatever_it_does() {
+        let (now, drained) = (Instant::now(), BTreeSet::from([name("a")]));
+        for (state, is_left) in [
+            (WorkerState::Starting, true),
+            (WorkerState::Draining, true),
+            (WorkerState::Crashed, true),
+            (WorkerState::Stopped, false),
+        ] {
+            let mut document = node("a", NodeStanding::Ready, 1);
+            let worker = WorkerReport {
+                id: WorkerId::new(&echo(), 1),
+                pool: echo(),
+                node: name("a"),
+                state,
+                slots: 1,
+                busy: 1,
+                started_at: Timestamp(0),
+                startup: None,
+                completed: 0,
+                panics: 0,
+                cpu_cores: None,
+            };
+            document.report.as_mut().unwrap().workers.push(worker);
+            let mut nodes = Nodes::default();
+            nodes.look(&BTreeMap::from([("a".to_owned(), Arc::new(document))]), now);
+            let mut placing = Placing::from(None, 1);
+            let seen = inventory(nodes.known(), &drained, now);
+            placing.place(&seen, &Targets::from([(echo(), 0)]), &drained, now);
+            let is_drained = placing.desired().drained.contains(&name("a"));
+            assert_eq!(is_drained, !is_left, "{state:?}");
+        }
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! One term of leadership: a supervisor under one epoch, fed with what balancers and nodes announce,
 //! and what it wants put onto nodes.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,7 +19,7 @@ use tidepool_supervisor::{
 use tokio::task::JoinHandle;
 
 use super::leadership::Mandate;
-use super::news::{Nodes, Windows};
+use super::news::{Balancers, Nodes};
 use super::placing::{Placing, inventory};
 use super::sizing::{Placed, Shared, Sizing};
 use super::{Base, Sitting};
@@ -46,29 +45,50 @@ pub(super) struct Carried {
 /// A term.
 pub(super) struct Reign {
     pub(super) mandate: Arc<Mandate>,
-    supervisor: Addr<Supervisor>,
+    pub(super) supervisor: Addr<Supervisor>,
     keeper: Keeper,
     log: Option<DecisionLog>,
-    steering: JoinHandle<()>,
-    sizing: JoinHandle<()>,
+    pub(super) steering: JoinHandle<()>,
+    pub(super) sizing: JoinHandle<()>,
 }
 
 impl Reign {
-    /// Shuts out older leaders, goes on from what they left, and begins to decide.
+    /// Shuts out older leaders, goes on from what they left, and begins to decide. What was carried
+    /// over is used up by a term that begins, and kept for the next try by one that cannot.
     pub(super) async fn begin(
         base: &Arc<Base>,
         mandate: Arc<Mandate>,
         before: Option<&str>,
         carried: &mut Option<Carried>,
     ) -> anyhow::Result<Self> {
+        let begun = Self::try_to_begin(base, mandate, before, carried.as_ref()).await;
+        if begun.is_ok() {
+            *carried = None;
+        } else {
+            // Who gives events their ids is who leads, and this process may not lead next.
+            follow_feed(base).await;
+        }
+        begun
+    }
+
+    async fn try_to_begin(
+        base: &Arc<Base>,
+        mandate: Arc<Mandate>,
+        before: Option<&str>,
+        carried: Option<&Carried>,
+    ) -> anyhow::Result<Self> {
         let epoch = mandate.epoch;
         let shut_out = fence(&base.ground.stores.log, epoch.0).await;
-        shut_out.context("older leaders cannot be shut out")?;
+        // What the follower saw last may be older: it looks by itself, and may have been cut off. It
+        // stands in for a store that lost its data.
+        let record = shut_out
+            .context("older leaders cannot be shut out")?
+            .map(Arc::new)
+            .or_else(|| base.desired.reader().borrow().clone());
         base.ground.feed.lead(epoch).await?;
         let plain = Arc::clone(&base.ground.stores.kv);
         let kv: Arc<dyn Kv> = Arc::new(FencedKv::new(plain, epoch));
-        let record = base.desired.reader().borrow().clone();
-        restore(&kv, carried.take(), record.as_deref()).await;
+        restore(&kv, carried, record.as_deref()).await?;
         let plans = supervision::plans(&base.settings.pools, &base.pools);
         let pools = plans.len();
         let (feed, settings) = (&base.ground.feed, &base.settings.controller);
@@ -93,7 +113,7 @@ impl Reign {
             targets,
             pools,
             drains,
-            windows: Windows::default(),
+            balancers: Balancers::default(),
             knows_fleet: false,
             nodes: Nodes::expecting(nodes_of(record.as_deref()), Instant::now()),
             placing: Placing::from(record.as_deref(), epoch.0),
@@ -107,6 +127,18 @@ impl Reign {
             log,
             steering: actix_web::rt::spawn(steering.run()),
         })
+    }
+
+    /// What this term cannot go on without and has lost, if anything: it would renew its lease and
+    /// decide nothing.
+    pub(super) fn lost(&self) -> Option<&'static str> {
+        let parts = [
+            (!self.supervisor.connected(), "the supervisor"),
+            (self.steering.is_finished(), "the placing of workers"),
+            (self.sizing.is_finished(), "the sizing of the fleet"),
+        ];
+        let lost = parts.into_iter().find(|(is_lost, _)| *is_lost);
+        lost.map(|(_, part)| part)
     }
 
     /// Ends the term. What the supervisor knows is written down while the mandate holds; it is given
@@ -127,9 +159,7 @@ impl Reign {
         if self.supervisor.send(Retire).await.is_err() {
             tracing::debug!("the supervisor has ended by itself");
         }
-        if let Err(error) = base.ground.feed.follow().await {
-            tracing::debug!(%error, "the feed cannot follow");
-        }
+        follow_feed(base).await;
         if let Some(log) = self.log {
             // It waits with its thread blocked.
             let _ = tokio::task::spawn_blocking(move || log.flush()).await;
@@ -141,20 +171,27 @@ impl Reign {
     }
 }
 
+async fn follow_feed(base: &Base) {
+    if let Err(error) = base.ground.feed.follow().await {
+        tracing::debug!(%error, "the feed cannot follow");
+    }
+}
+
 /// Puts back what this process had in mind when it last led, unless somebody led since: a store that
-/// was away for a while is no reason to forget.
-async fn restore(kv: &Arc<dyn Kv>, carried: Option<Carried>, record: Option<&DesiredState>) {
-    let Some(carried) = carried else { return };
+/// was away for a while is no reason to forget. A term begins with all of it or not at all.
+async fn restore(
+    kv: &Arc<dyn Kv>,
+    carried: Option<&Carried>,
+    record: Option<&DesiredState>,
+) -> anyhow::Result<()> {
+    let Some(carried) = carried else {
+        return Ok(());
+    };
     if record.is_some_and(|record| record.epoch > carried.epoch) {
-        return;
+        return Ok(());
     }
-    let keeper = Keeper::start(Arc::clone(kv));
-    if tokio::time::timeout(KEEP_TIMEOUT, keeper.finish(carried.saves))
-        .await
-        .is_err()
-    {
-        tracing::warn!("what this controller knew when it last led cannot be put back");
-    }
+    let put_back = Save::write_all(&carried.saves, kv).await;
+    put_back.context("what this controller knew when it last led cannot be put back")
 }
 
 fn nodes_of(record: Option<&DesiredState>) -> impl Iterator<Item = NodeId> {
@@ -203,7 +240,7 @@ struct Steering {
     /// How many pools there are.
     pools: usize,
     drains: Drains,
-    windows: Windows,
+    balancers: Balancers,
     nodes: Nodes,
     /// Whether the supervisor has been told of all nodes.
     knows_fleet: bool,
@@ -239,8 +276,8 @@ impl Steering {
         }
         let balancers = self.base.balancers.seen();
         if is_fresh(balancers.at) {
-            let reports = self.windows.new_of(&balancers.members);
-            let present: BTreeSet<String> = balancers.members.keys().cloned().collect();
+            let reports = self.balancers.look(&balancers.members, now);
+            let present = self.balancers.present();
             if !reports.is_empty() {
                 self.tell(BalancerReports { present, reports });
             }

@@ -67,11 +67,12 @@ impl Sizing {
     pub(super) async fn run(base: Arc<Base>, mandate: Arc<Mandate>, shared: Arc<Shared>) {
         let mut ticks = tokio::time::interval(EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut failed = None;
         let provisioner = loop {
             ticks.tick().await;
             match open(&base.settings, mandate.epoch.0).await {
                 Ok(provisioner) => break provisioner,
-                Err(error) => tracing::warn!(%error, "nodes cannot be started or stopped"),
+                Err(error) => note(&mut failed, Some(error)),
             }
         };
         let settings = &base.settings.provisioner;
@@ -88,13 +89,13 @@ impl Sizing {
             memory: NodeMemory::default(),
             provisioner,
             told: None,
-            failed: None,
+            failed,
         };
         let clock = steady_wall_clock();
         loop {
             ticks.tick().await;
             let done = sizing.step(clock()).await;
-            sizing.note(done.err());
+            note(&mut sizing.failed, done.err());
         }
     }
 
@@ -111,7 +112,9 @@ impl Sizing {
             count: decision.to,
             drain: decision.release,
         };
-        if let Outcome::Changed(plan) = self.provisioner.set(&wanted).await? {
+        // A call takes long, and what it was begun under may be over before its next step.
+        let may_act = || self.mandate.holds(Instant::now());
+        if let Outcome::Changed(plan) = self.provisioner.set(&wanted, &may_act).await? {
             tracing::info!(?plan, "nodes are started or stopped");
         }
         Ok(())
@@ -155,13 +158,17 @@ impl Sizing {
             self.base.ground.feed.publish(event);
         }
     }
+}
 
-    fn note(&mut self, error: Option<ProvisionError>) {
-        let error = error.map(|error| error.to_string());
-        if let Some(error) = error.as_ref().filter(|_| error != self.failed) {
-            tracing::warn!(%error, "the number of nodes cannot be changed");
-        }
-        self.failed = error;
+/// Tells of a failure when it is another one than the last.
+fn note(failed: &mut Option<String>, error: Option<ProvisionError>) {
+    let error = error.map(|error| error.to_string());
+    let before = std::mem::replace(failed, error);
+    if let Some(error) = failed
+        .as_ref()
+        .filter(|error| before.as_ref() != Some(error))
+    {
+        tracing::warn!(%error, "the number of nodes cannot be changed");
     }
 }
 

@@ -166,14 +166,14 @@ impl FleetView for ClusterView {
             said.map(|said| said.drained.clone()).unwrap_or_default()
         });
         let seen = self.base.nodes.seen();
-        // What was announced is as old as the store's last answer, at least.
-        let unseen_s = seen.at.map_or(0.0, |at| at.elapsed().as_secs_f64());
-        let documents = seen.members.values();
+        let documents = seen.members.iter();
         documents
-            .filter_map(|document| {
+            .filter_map(|(member, document)| {
                 let node = NodeId::new(&document.name).ok()?;
                 let is_drained = drained.contains(&node);
-                Some(node_status(node, document, is_drained, unseen_s))
+                // By this clock: those of other machines differ.
+                let age_s = seen.changed_at.get(member)?.elapsed().as_secs_f64();
+                Some(node_status(node, document, is_drained, age_s))
             })
             .collect()
     }
@@ -237,12 +237,7 @@ fn now() -> Timestamp {
     Timestamp::from(SystemTime::now())
 }
 
-fn node_status(
-    node: NodeId,
-    document: &NodeDocument,
-    is_drained: bool,
-    unseen_s: f64,
-) -> NodeStatus {
+fn node_status(node: NodeId, document: &NodeDocument, is_drained: bool, age_s: f64) -> NodeStatus {
     let report = document.report.as_ref();
     let mut pools = std::collections::BTreeMap::new();
     for worker in report.iter().flat_map(|report| &report.workers) {
@@ -270,11 +265,6 @@ fn node_status(
         cores: report.map(|report| report.cores),
         memory_bytes: report.and_then(|report| report.memory_bytes),
         memory_limit_bytes: report.and_then(|report| report.memory_limit_bytes),
-        age_s: report.map(|report| age_s(report.at).max(unseen_s)),
+        age_s: report.map(|_| age_s),
     }
-}
-
-/// Clocks of machines differ: a report from the future is of now.
-fn age_s(at: Timestamp) -> f64 {
-    now().seconds_since(at).max(0.0)
 }

@@ -1,0 +1,132 @@
+//! Terms over a store of their own: how they begin, fail to begin and end.
+
+use tidepool_feed::Role;
+use tidepool_store::Epoch;
+use tidepool_supervisor::Retire;
+
+use super::leadership::{Mandate, Standing};
+use super::*;
+use crate::settings::{Inputs, Override, load};
+
+const LONG: Duration = Duration::from_secs(600);
+/// Read by a term when nearly all else has succeeded.
+const READ_LAST: &str = "controller/drained_nodes";
+
+/// A controller that nobody has elected, and where its store is.
+fn base() -> (Arc<Base>, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let set = |key, value: String| Override {
+        flag: "--test",
+        key,
+        value,
+    };
+    let inputs = Inputs {
+        overrides: vec![
+            set(
+                "store.path",
+                folder.path().join("store").display().to_string(),
+            ),
+            set("controller.decision_log_bytes", "0".to_owned()),
+        ],
+        ..Inputs::default()
+    };
+    let settings = load(&inputs).unwrap().settings;
+    (Base::open(&settings, Instant::now()).unwrap(), folder)
+}
+
+fn mandate(epoch: u64) -> Arc<Mandate> {
+    Arc::new(Mandate::new(Epoch(epoch), Instant::now() + LONG))
+}
+
+/// Lets no term of an epoch below this one begin.
+async fn close(base: &Base, epoch: u64) {
+    let kv = &base.ground.stores.kv;
+    kv.fence(READ_LAST, Epoch(epoch)).await.unwrap();
+}
+
+#[actix::test]
+async fn a_term_that_cannot_begin_leaves_the_feed_to_others_and_forgets_nothing() {
+    let (base, _folder) = base();
+    let mut carried = None;
+    let first = Reign::begin(&base, mandate(1), None, &mut carried).await;
+    carried = Some(first.unwrap().end(&base).await);
+    close(&base, 3).await;
+    let failed = Reign::begin(&base, mandate(2), None, &mut carried).await;
+    assert!(failed.is_err());
+    assert_eq!(base.ground.feed.role(), Role::Follows);
+    assert!(carried.is_some(), "kept for the next try");
+    let begun = Reign::begin(&base, mandate(3), None, &mut carried).await;
+    assert_eq!(base.ground.feed.role(), Role::Leads(Epoch(3)));
+    assert!(carried.is_none(), "what the term goes on from is its own");
+    begun.unwrap().end(&base).await;
+}
+
+#[actix::test]
+async fn a_term_does_not_begin_before_what_was_carried_over_is_put_back() {
+    let (base, _folder) = base();
+    let mut carried = None;
+    let first = Reign::begin(&base, mandate(1), None, &mut carried).await;
+    carried = Some(first.unwrap().end(&base).await);
+    // One of the keys is another one's by now.
+    let memory = base
+        .pools
+        .first()
+        .map(|pool| format!("controller/memory/{}", pool.name()));
+    let kv = &base.ground.stores.kv;
+    kv.fence(&memory.unwrap(), Epoch(9)).await.unwrap();
+    let failed = Reign::begin(&base, mandate(2), None, &mut carried).await;
+    let told = format!("{:#}", failed.err().unwrap());
+    assert!(told.contains("put back"), "{told}");
+    assert!(carried.is_some());
+}
+
+fn seat(mandate: &Arc<Mandate>) -> Seat {
+    Seat {
+        standing: Standing::Standby,
+        mandate: Some(Arc::clone(mandate)),
+        leader: None,
+        before: None,
+    }
+}
+
+#[actix::test]
+async fn a_term_that_lost_its_supervisor_or_a_task_gives_the_lease_up() {
+    let (base, _folder) = base();
+    let losses: [fn(&Reign); 3] = [
+        |reign| reign.supervisor.do_send(Retire),
+        |reign| reign.steering.abort(),
+        |reign| reign.sizing.abort(),
+    ];
+    for (epoch, lose) in (1..).zip(losses) {
+        let mandate = mandate(epoch);
+        let seat = seat(&mandate);
+        let reign = Reign::begin(&base, Arc::clone(&mandate), None, &mut None).await;
+        let reign = reign.unwrap();
+        assert!(!is_over(&reign, &seat));
+        lose(&reign);
+        while !is_over(&reign, &seat) {
+            tokio::task::yield_now().await;
+        }
+        assert!(mandate.is_resigned());
+        reign.end(&base).await;
+    }
+}
+
+#[actix::test]
+async fn who_cannot_begin_several_times_lets_another_one_lead() {
+    let (base, _folder) = base();
+    close(&base, 2).await;
+    let mandate = mandate(1);
+    let (_seats, reader) = watch::channel(seat(&mandate));
+    let (leave, left) = oneshot::channel();
+    let office = actix_web::rt::spawn(hold_office(base, reader, left));
+    let resigned = async {
+        while !mandate.is_resigned() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let tries = tokio::time::timeout(10 * LOOK_AGAIN, resigned).await;
+    tries.expect("it resigns");
+    leave.send(()).unwrap();
+    office.await.unwrap();
+}
