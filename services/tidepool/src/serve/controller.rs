@@ -9,10 +9,11 @@ mod news;
 mod placing;
 mod reign;
 mod sizing;
+mod telling;
 mod view;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
@@ -68,6 +69,8 @@ struct Base {
     /// What the one who leads wants.
     desired: Follower,
     leads: IntGauge,
+    /// Where this controller takes orders, once it listens.
+    operator_addr: OnceLock<String>,
     sitting: RwLock<Option<Sitting>>,
 }
 
@@ -104,6 +107,7 @@ impl Controller {
             controllers: Roll::follow(Arc::clone(roster), LOOK_EVERY),
             desired: Follower::start(Arc::clone(&ground.stores.log)),
             sitting: RwLock::default(),
+            operator_addr: OnceLock::new(),
             leads,
             pools,
             ground,
@@ -112,7 +116,9 @@ impl Controller {
         let instance = tidepool_link::instance_id()?;
         let election = Election::start(lease, base.ground.name.as_str(), instance);
         let (operators, keda) = serve_operators(settings, &base, &election)?;
-        let announcer = announce(&base, operators.addr.to_string());
+        let operator_addr = operators.addr.to_string();
+        let _ = base.operator_addr.set(operator_addr.clone());
+        let announcer = announce(&base, operator_addr);
         let (leave, left) = oneshot::channel();
         let office = hold_office(Arc::clone(&base), election.reader(), left);
         Ok(Self {

@@ -8,6 +8,7 @@ mod collector;
 mod command_line;
 mod durability;
 mod feed;
+mod hearsay;
 mod keda;
 mod load;
 mod orders;

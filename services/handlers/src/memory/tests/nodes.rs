@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use proptest::strategy::Strategy;
 use tidepool_handler::CallContext;
 use tidepool_store::{
     Appended, Epoch, Position, Records, RedisStore, StoreError, StoreFuture, wait,
@@ -186,7 +187,7 @@ fn perform(node: &Arc<dyn Instance>, act: &Act, model: &Mutex<Model>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(100))]
     /// However often a node sleeps between deciding and writing, and whatever the other one does in
     /// the meantime: every answer is true at the moment when it is given, no namespace holds more
     /// than it may, and both nodes and a third one read the same.

@@ -23,7 +23,7 @@ use super::leadership::Mandate;
 use super::news::{Nodes, Windows};
 use super::placing::{Placing, inventory};
 use super::sizing::{Placed, Shared, Sizing};
-use super::{Base, Sitting};
+use super::{Base, Sitting, telling};
 use crate::serve::supervision::{self, Estate};
 
 use super::drains::Drains;
@@ -51,6 +51,7 @@ pub(super) struct Reign {
     log: Option<DecisionLog>,
     steering: JoinHandle<()>,
     sizing: JoinHandle<()>,
+    telling: JoinHandle<()>,
 }
 
 impl Reign {
@@ -80,6 +81,7 @@ impl Reign {
         let ports = ports(base, &estate, &mandate, Arc::clone(&targets));
         let (view, supervisor) = supervision::start(epoch.0, estate, ports, &base.ground.registry)?;
         feed.publish(changed(base.ground.name.as_str(), before, epoch.0));
+        let telling = telling::run(Arc::clone(base), Arc::clone(&mandate), view.clone());
         *base.sitting.write() = Some(Sitting {
             view,
             drains: drains.clone(),
@@ -101,6 +103,7 @@ impl Reign {
         let sizing = Sizing::run(Arc::clone(base), Arc::clone(&mandate), shared);
         Ok(Self {
             sizing: actix_web::rt::spawn(sizing),
+            telling: actix_web::rt::spawn(telling),
             mandate,
             supervisor,
             keeper,
@@ -114,6 +117,7 @@ impl Reign {
     pub(super) async fn end(self, base: &Base) -> Carried {
         self.steering.abort();
         self.sizing.abort();
+        self.telling.abort();
         *base.sitting.write() = None;
         let saves = tokio::time::timeout(ACTOR_TIMEOUT, self.supervisor.send(Checkpoint)).await;
         let saves = saves.ok().and_then(Result::ok).unwrap_or_default();
