@@ -9,6 +9,7 @@ mod command_line;
 mod durability;
 mod feed;
 mod hearsay;
+mod hops;
 mod keda;
 mod load;
 mod orders;
