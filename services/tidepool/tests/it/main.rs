@@ -17,6 +17,7 @@ mod pattern;
 mod process;
 mod redis;
 mod scaling;
+mod secrets;
 mod stand_in;
 mod stopping;
 mod tidy;
