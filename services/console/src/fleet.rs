@@ -3,8 +3,10 @@
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
-use serde_json::json;
-use tidepool_core::status::{ComponentHealth, DrainError, Explanation, NodeOrderError, PoolStatus};
+use serde_json::{Value, json};
+use tidepool_core::status::{
+    ComponentHealth, DrainError, Explanation, Hearsay, NodeOrderError, PoolStatus,
+};
 use tidepool_core::{NodeId, PoolName, WorkerId};
 use tidepool_keda::NoAdvice;
 
@@ -49,6 +51,7 @@ pub(crate) async fn status(shared: web::Data<Shared>) -> HttpResponse {
         "draining": shared.is_draining(),
         "addresses": identity.addresses,
         "pools": pools,
+        "told_by": shared.fleet.told_by(),
         "components": components(&shared),
     }))
 }
@@ -57,11 +60,29 @@ pub(crate) async fn pools(
     request: HttpRequest,
     shared: web::Data<Shared>,
 ) -> Result<HttpResponse, Problem> {
-    leading(&request, &shared)?;
-    Ok(document(&json!({ "pools": shared.fleet.pools() })))
+    let told_by = heard(&request, &shared)?;
+    let mut body = json!({ "pools": shared.fleet.pools() });
+    add_source(&mut body, told_by);
+    Ok(document(&body))
 }
 
-/// Only who decides about pools can tell of them.
+/// Whose word it is what this process says of pools, if not its own. Only who decides about them,
+/// or has heard from who does, can tell of them.
+fn heard(request: &HttpRequest, shared: &Shared) -> Result<Option<Hearsay>, Problem> {
+    match shared.fleet.told_by() {
+        Some(told_by) => Ok(Some(told_by)),
+        None => leading(request, shared).map(|()| None),
+    }
+}
+
+/// What is passed on names who said it, and how long ago.
+fn add_source(body: &mut Value, told_by: Option<Hearsay>) {
+    if let Some(told_by) = told_by {
+        body["told_by"] = json!(told_by);
+    }
+}
+
+/// Only who decides about pools takes orders about them, and knows why they are as they are.
 pub(crate) fn leading(request: &HttpRequest, shared: &Shared) -> Result<(), Problem> {
     match shared.fleet.not_leading() {
         Some(detail) => {
@@ -76,7 +97,10 @@ pub(crate) async fn pool(
     shared: web::Data<Shared>,
     name: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    Ok(document(&find(&request, &shared, &name)?))
+    let told_by = heard(&request, &shared)?;
+    let mut body = json!(known(&request, &shared, &name)?);
+    add_source(&mut body, told_by);
+    Ok(document(&body))
 }
 
 pub(crate) async fn explain(
@@ -98,7 +122,7 @@ pub(crate) async fn keda(
     shared: web::Data<Shared>,
     name: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    leading(&request, &shared)?;
+    heard(&request, &shared)?;
     let advice = shared.advisor.advise(&name);
     advice.map(|advice| document(&advice)).map_err(|fault| {
         let detail = fault.to_string();
@@ -127,12 +151,17 @@ fn undecided(pool: PoolName) -> Explanation {
     }
 }
 
+/// The pool of that name, where it is decided about.
 pub(crate) fn find(
     request: &HttpRequest,
     shared: &Shared,
     name: &str,
 ) -> Result<PoolStatus, Problem> {
     leading(request, shared)?;
+    known(request, shared, name)
+}
+
+fn known(request: &HttpRequest, shared: &Shared, name: &str) -> Result<PoolStatus, Problem> {
     let mut pools = shared.fleet.pools().into_iter();
     pools
         .find(|pool| pool.pool.as_str() == name)

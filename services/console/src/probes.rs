@@ -19,7 +19,7 @@ pub(crate) async fn livez() -> HttpResponse {
         .json(json!({"status": "alive"}))
 }
 
-/// Ready unless it is going away. A part that fails makes it degraded, not unready: requests that
+/// Ready unless it is going away, or has not done yet what it starts with. A part that fails makes it degraded, not unready: requests that
 /// do not need the part are served as before. `?verbose` lists the parts, `?exclude=` leaves one
 /// out (may be repeated).
 pub(crate) async fn readyz(
@@ -29,6 +29,10 @@ pub(crate) async fn readyz(
 ) -> Result<HttpResponse, Problem> {
     if shared.is_draining() {
         let problem = Problem::new(Code::Draining, "what runs is being finished", &request);
+        return Err(problem.retry_after(RETRY_AFTER_S));
+    }
+    if let Some(missing) = shared.fleet.unready() {
+        let problem = Problem::new(Code::NotReady, missing, &request);
         return Err(problem.retry_after(RETRY_AFTER_S));
     }
     let is_excluded = |component: &str| {

@@ -29,13 +29,14 @@ pub(crate) enum Code {
     TooManyStreams,
     NodeBusy,
     Draining,
+    NotReady,
     NoNumber,
     StoreUnavailable,
     Internal,
 }
 
 impl Code {
-    pub(crate) const ALL: [Self; 19] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::BadQuery,
         Self::BadBody,
         Self::TooLarge,
@@ -52,6 +53,7 @@ impl Code {
         Self::TooManyStreams,
         Self::NodeBusy,
         Self::Draining,
+        Self::NotReady,
         Self::NoNumber,
         Self::StoreUnavailable,
         Self::Internal,
@@ -80,6 +82,7 @@ impl Code {
             Self::TooManyStreams => ("too_many_streams", 503, "Too many event streams are open"),
             Self::NodeBusy => ("node_busy", 503, "The node cannot take the order now"),
             Self::Draining => ("draining", 503, "This process is going away"),
+            Self::NotReady => ("not_ready", 503, "This process is not ready yet"),
             Self::NoNumber => ("no_number", 503, "There is no number to scale by"),
             Self::StoreUnavailable => ("store_unavailable", 503, "The store does not answer"),
             Self::Internal => ("internal", 500, "Something is wrong with this program"),
@@ -110,6 +113,9 @@ impl Code {
             Self::TooManyStreams => "Close one, or try again after Retry-After seconds.",
             Self::NodeBusy => "Try again after Retry-After seconds.",
             Self::Draining => "Try again after Retry-After seconds; another process will answer.",
+            Self::NotReady => {
+                "Try again after Retry-After seconds; the detail names what is missing."
+            }
             Self::NoNumber => {
                 "Scale by what you would without Tidepool, and try again after Retry-After seconds."
             }

@@ -37,10 +37,9 @@ const STATS_TAGS_MAX: usize = 100;
 pub struct MemoryConfig {
     /// Holds the log of each namespace, in streams named `memory/<namespace>`.
     pub log: Arc<dyn Log>,
-    /// Most passages of a namespace. Each process counts what it stores itself: with several of
-    /// them a namespace can exceed this by what the others stored since.
+    /// Most passages of a namespace, whoever stores them.
     pub items_max: usize,
-    /// Most bytes of texts, tags and ids of a namespace; counted likewise.
+    /// Most bytes of texts, tags and ids of a namespace.
     pub bytes_max: usize,
     /// Most namespaces that are kept ready in memory.
     pub open_max: usize,

@@ -261,6 +261,22 @@ pub enum NodeOrderError {
 /// Done when an order about a node would survive a crash.
 pub type NodeOrderFuture = Pin<Box<dyn Future<Output = Result<(), NodeOrderError>> + Send>>;
 
+/// Whose word it is, where a process passes on what another one knows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Hearsay {
+    /// The controller that leads, or led last.
+    pub leader: String,
+    /// Where it takes orders; empty if it has not said.
+    pub operator_addr: String,
+    /// Its fencing epoch.
+    pub epoch: u64,
+    /// Seconds since it said so, at most.
+    pub age_s: f64,
+    /// Pools that there are besides those that can be shown.
+    #[serde(default)]
+    pub pools_left_off: usize,
+}
+
 /// A window onto the running fleet. Calls that return no future are quick and take a snapshot.
 pub trait FleetView: Send + Sync + 'static {
     /// Every pool.
@@ -305,8 +321,16 @@ pub trait FleetView: Send + Sync + 'static {
     fn leader(&self) -> Option<String> {
         None
     }
-    /// Why this process cannot tell about pools, and who can, if that is so.
+    /// Why this process cannot decide about pools, and who can, if that is so.
     fn not_leading(&self) -> Option<String> {
+        None
+    }
+    /// Whose word [`Self::pools`] is, if it is not this process's own.
+    fn told_by(&self) -> Option<Hearsay> {
+        None
+    }
+    /// What this process has yet to do before it should be called ready, if anything.
+    fn unready(&self) -> Option<String> {
         None
     }
     /// Health of the parts.

@@ -7,12 +7,15 @@
 //! A code is the HMAC-SHA256, under the cluster's secret, of which side speaks, the version that
 //! both speak, and all that both have said of themselves. So none fits another link, the other
 //! direction, other names or another version. A side that refuses says why and closes.
+//!
+//! While a secret is replaced a side may know two. The first HELLO has a code over itself, from which
+//! the server sees which one its client knows; a server of before this release does not look at it.
 
 use tidepool_wire::frame::{Hello, HelloLimits, LinkKind, Mac, Nonce, Role, VERSIONS, Versions};
 
 use crate::config::LinkConfig;
 use crate::peer::Peer;
-use crate::secret::Secret;
+use crate::secret::{Key, Secret};
 
 /// Why a link did not come about.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -51,8 +54,52 @@ pub enum Refused {
 /// Which side speaks. In each code, so that none can be sent back to whom it came from.
 const SERVER: &[u8] = b"tidepool link, server";
 const CLIENT: &[u8] = b"tidepool link, client";
+const CLIENT_FIRST: &[u8] = b"tidepool link, client, first words";
 
-/// What both said, and who this side is.
+/// The message of a code: every field, each of fixed length or behind its length.
+struct Transcript(Vec<u8>);
+
+impl Transcript {
+    fn of(side: &[u8]) -> Self {
+        let mut transcript = Self(Vec::with_capacity(512));
+        transcript.put(side);
+        transcript
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        self.0
+            .extend_from_slice(&(bytes.len() as u64).to_be_bytes());
+        self.0.extend_from_slice(bytes);
+    }
+
+    fn put_hello(&mut self, hello: &Hello) {
+        self.put(&[hello.versions.min, hello.versions.max]);
+        self.put(hello.role.as_str().as_bytes());
+        self.put(hello.kind.as_str().as_bytes());
+        self.put(hello.name.as_bytes());
+        self.put(&hello.instance);
+        self.put(&hello.nonce);
+        self.put(&hello.limits.frame_bytes.to_be_bytes());
+        self.put(&hello.limits.message_bytes.to_be_bytes());
+        self.put(&hello.limits.in_flight.to_be_bytes());
+    }
+}
+
+/// What a client says before it has heard anything.
+fn first_words(hello: &Hello) -> Vec<u8> {
+    let mut transcript = Transcript::of(CLIENT_FIRST);
+    transcript.put_hello(hello);
+    transcript.0
+}
+
+/// The secret that a client knows by its first words; ours where they do not tell.
+fn known_to<'a>(secret: &'a Secret, client: &Hello) -> &'a Key {
+    let mac = client.mac.as_ref();
+    mac.and_then(|mac| secret.verifying(&first_words(client), mac))
+        .unwrap_or(secret.current())
+}
+
+/// What both said.
 struct Said<'a> {
     client: &'a Hello,
     server: &'a Hello,
@@ -60,44 +107,30 @@ struct Said<'a> {
 }
 
 impl Said<'_> {
-    /// The message of a code: every field, each of fixed length or behind its length.
     fn transcript(&self, side: &[u8]) -> Vec<u8> {
-        let mut out = Vec::with_capacity(512);
-        let mut put = |bytes: &[u8]| {
-            out.extend_from_slice(&(bytes.len() as u64).to_be_bytes());
-            out.extend_from_slice(bytes);
-        };
-        put(side);
-        put(&[self.version]);
-        for hello in [self.client, self.server] {
-            put(&[hello.versions.min, hello.versions.max]);
-            put(hello.role.as_str().as_bytes());
-            put(hello.kind.as_str().as_bytes());
-            put(hello.name.as_bytes());
-            put(&hello.instance);
-            put(&hello.nonce);
-            put(&hello.limits.frame_bytes.to_be_bytes());
-            put(&hello.limits.message_bytes.to_be_bytes());
-            put(&hello.limits.in_flight.to_be_bytes());
-        }
-        out
+        let mut transcript = Transcript::of(side);
+        transcript.put(&[self.version]);
+        transcript.put_hello(self.client);
+        transcript.put_hello(self.server);
+        transcript.0
     }
 
-    fn sign(&self, side: &[u8], secret: Option<&Secret>) -> Option<Mac> {
-        secret.map(|secret| secret.sign(&self.transcript(side)))
+    fn sign(&self, side: &[u8], key: Option<&Key>) -> Option<Mac> {
+        key.map(|key| key.sign(&self.transcript(side)))
     }
 
-    fn verify(
+    /// The secret that the peer has shown to know; nothing where none is asked for.
+    fn verify<'a>(
         &self,
         side: &[u8],
-        secret: Option<&Secret>,
+        secret: Option<&'a Secret>,
         mac: Option<&Mac>,
-    ) -> Result<(), Refused> {
-        match (secret, mac) {
-            (None, _) => Ok(()),
-            (Some(secret), Some(mac)) if secret.verifies(&self.transcript(side), mac) => Ok(()),
-            (Some(_), _) => Err(Refused::Secret),
-        }
+    ) -> Result<Option<&'a Key>, Refused> {
+        let Some(secret) = secret else {
+            return Ok(None);
+        };
+        let key = mac.and_then(|mac| secret.verifying(&self.transcript(side), mac));
+        key.map(Some).ok_or(Refused::Secret)
     }
 }
 
@@ -168,7 +201,12 @@ impl Opening {
     /// Step 1.
     pub(crate) fn begin(config: &LinkConfig, kind: LinkKind, nonce: Nonce) -> (Self, Hello) {
         let said = hello(config, kind, nonce);
-        (Self { said: said.clone() }, said)
+        let secret = config.secret.as_ref();
+        let first = Hello {
+            mac: secret.map(|secret| secret.current().sign(&first_words(&said))),
+            ..said.clone()
+        };
+        (Self { said }, first)
     }
 
     /// Judges step 2; answers the peer and step 3. The link is up for this side.
@@ -184,10 +222,9 @@ impl Opening {
             server: &theirs,
             version,
         };
-        let secret = config.secret.as_ref();
-        said.verify(SERVER, secret, theirs.mac.as_ref())?;
+        let key = said.verify(SERVER, config.secret.as_ref(), theirs.mac.as_ref())?;
         let proof = Hello {
-            mac: said.sign(CLIENT, secret),
+            mac: said.sign(CLIENT, key),
             ..self.said.clone()
         };
         Ok((peer(theirs, self.said.kind, version), proof))
@@ -216,7 +253,8 @@ impl Welcoming {
             server: &ours,
             version,
         };
-        ours.mac = said.sign(SERVER, config.secret.as_ref());
+        let secret = config.secret.as_ref();
+        ours.mac = said.sign(SERVER, secret.map(|secret| known_to(secret, &theirs)));
         let said = ours.clone();
         Ok((
             Self {

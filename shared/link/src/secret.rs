@@ -10,9 +10,16 @@ use tidepool_wire::frame::{InstanceId, Mac, Nonce};
 /// Shortest secret, in bytes.
 const SECRET_BYTES_MIN: usize = 16;
 
-/// The cluster's secret. Never shown.
+/// The cluster's secret, and the one before it while that is replaced. Never shown.
 #[derive(Clone)]
-pub struct Secret(Arc<[u8]>);
+pub struct Secret {
+    current: Key,
+    previous: Option<Key>,
+}
+
+/// One secret.
+#[derive(Clone)]
+pub(crate) struct Key(Arc<[u8]>);
 
 /// The secret is too easy to guess.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -31,16 +38,41 @@ impl Secret {
         if bytes.len() < SECRET_BYTES_MIN {
             return Err(WeakSecret(bytes.len()));
         }
-        Ok(Self(bytes.into()))
+        Ok(Self {
+            current: Key(bytes.into()),
+            previous: None,
+        })
     }
 
+    /// Also meets peers that know only `previous`, each under the secret that it knows.
+    #[must_use]
+    pub fn with_previous(self, previous: &Self) -> Self {
+        Self {
+            previous: Some(previous.current.clone()),
+            ..self
+        }
+    }
+
+    /// The one to use with peers of which nothing is known.
+    pub(crate) fn current(&self) -> &Key {
+        &self.current
+    }
+
+    /// The one under which the code is that of the message, if any.
+    pub(crate) fn verifying(&self, message: &[u8], mac: &Mac) -> Option<&Key> {
+        let mut keys = std::iter::once(&self.current).chain(&self.previous);
+        keys.find(|key| key.verifies(message, mac))
+    }
+}
+
+impl Key {
     /// The code of a message.
     pub(crate) fn sign(&self, message: &[u8]) -> Mac {
         self.keyed(message).finalize().into_bytes().into()
     }
 
     /// Whether the code is that of the message; takes the same time wherever they differ.
-    pub(crate) fn verifies(&self, message: &[u8], mac: &Mac) -> bool {
+    fn verifies(&self, message: &[u8], mac: &Mac) -> bool {
         self.keyed(message).verify_slice(mac).is_ok()
     }
 

@@ -28,7 +28,8 @@ use crate::limits::{
     check_value, ttl_ms,
 };
 use crate::port::{
-    Epoch, Held, Kv, Lease, Log, Members, Position, Records, Roster, StoreFuture, Value, Version,
+    Appended, Epoch, Held, Kv, Lease, Log, Members, Position, Records, Roster, StoreFuture, Value,
+    Version,
 };
 use directory::Directory;
 use engine::Engine;
@@ -179,6 +180,21 @@ impl Log for EmbeddedStore {
         let bytes = records.iter().map(Bytes::len).sum();
         self.engine.write(bytes, move |db, _| {
             log::append(db, &stream, epoch, &records)
+        })
+    }
+
+    fn append_at(
+        &self,
+        stream: &str,
+        epoch: Epoch,
+        expected: Position,
+        records: Vec<Bytes>,
+    ) -> StoreFuture<Appended> {
+        check!(check_append(stream, epoch, &records));
+        let stream = stream.to_owned();
+        let bytes = records.iter().map(Bytes::len).sum();
+        self.engine.write(bytes, move |db, _| {
+            log::append_at(db, &stream, epoch, expected, &records)
         })
     }
 

@@ -41,11 +41,12 @@ pub use embedded::EmbeddedStore;
 pub use error::StoreError;
 pub use fenced::FencedKv;
 pub use limits::{
-    APPEND_BYTES_MAX, APPEND_RECORDS_MAX, DOCUMENT_BYTES_MAX, GROUP_LEN_MAX, NAME_BYTES_MAX,
-    READ_BYTES_MAX, READ_RECORDS_MAX, RECORD_BYTES_MAX, TTL_MAX, VALUE_BYTES_MAX,
+    APPEND_BYTES_MAX, APPEND_RECORDS_MAX, DOCUMENT_BYTES_MAX, GROUP_LEN_MAX, MISSED_RECORDS_MAX,
+    NAME_BYTES_MAX, READ_BYTES_MAX, READ_RECORDS_MAX, RECORD_BYTES_MAX, TTL_MAX, VALUE_BYTES_MAX,
 };
 pub use port::{
-    Epoch, Held, Kv, Lease, Log, Members, Position, Records, Roster, StoreFuture, Value, Version,
+    Appended, Epoch, Held, Kv, Lease, Log, Members, Position, Records, Roster, StoreFuture, Value,
+    Version,
 };
 pub use remote::RedisStore;
 pub use wait::wait;

@@ -19,6 +19,8 @@ pub const APPEND_BYTES_MAX: usize = 16 << 20;
 pub const READ_RECORDS_MAX: usize = 10_000;
 /// A read stops after the record that reaches this many bytes.
 pub const READ_BYTES_MAX: usize = 16 << 20;
+/// Most records that a refused append tells about.
+pub const MISSED_RECORDS_MAX: usize = 16;
 /// Largest value of a key, in bytes.
 pub const VALUE_BYTES_MAX: usize = 1 << 20;
 /// Most members of a group of the roster.

@@ -54,6 +54,22 @@ impl fmt::Display for Epoch {
     }
 }
 
+/// What became of an append at an expected place.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Appended {
+    /// It happened; position of the last record.
+    At(Position),
+    /// Nothing was appended: the stream ends elsewhere.
+    Moved {
+        /// Position of the last record ever appended, as [`Log::tail`] gives it.
+        tail: Position,
+        /// The first records after the expected place, up to [`crate::MISSED_RECORDS_MAX`], so that
+        /// who lost a race can try again at once; none when they were trimmed, or when the stream
+        /// ends before the expected place.
+        missed: Records,
+    },
+}
+
 /// Append-only streams of records.
 pub trait Log: Send + Sync + 'static {
     /// Adds records to the end of a stream, all or none, and gives the position of the last one.
@@ -63,6 +79,21 @@ pub trait Log: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError::Fenced`] when `epoch` is lower than the stream's; limits; the back end's.
     fn append(&self, stream: &str, epoch: Epoch, records: Vec<Bytes>) -> StoreFuture<Position>;
+
+    /// [`Log::append`], if the tail of the stream is still `expected`: for writers whose records
+    /// follow from what the stream says. A writer that slept while others wrote is thus refused.
+    /// An append that failed with [`StoreError::Unavailable`] may have happened; its records are
+    /// then among those that the next one `missed`.
+    ///
+    /// # Errors
+    /// As [`Log::append`].
+    fn append_at(
+        &self,
+        stream: &str,
+        epoch: Epoch,
+        expected: Position,
+        records: Vec<Bytes>,
+    ) -> StoreFuture<Appended>;
 
     /// Up to `limit` records after a position, oldest first. Gives fewer than there are when
     /// `limit`, [`crate::READ_RECORDS_MAX`] or [`crate::READ_BYTES_MAX`] is reached; none only at

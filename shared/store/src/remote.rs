@@ -17,18 +17,20 @@ mod roster;
 mod script;
 mod server;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use redis::RedisResult;
 use redis::aio::ConnectionManager;
+use redis::{RedisResult, ScriptInvocation};
 use tidepool_core::status::ComponentHealth;
 
 use crate::error::StoreError;
 use crate::limits::{
-    READ_BYTES_MAX, READ_RECORDS_MAX, check, check_append, check_epoch, check_name, ttl_ms,
+    MISSED_RECORDS_MAX, READ_BYTES_MAX, READ_RECORDS_MAX, check, check_append, check_epoch,
+    check_name, ttl_ms,
 };
-use crate::port::{Epoch, Held, Lease, Log, Position, Records, StoreFuture};
+use crate::port::{Appended, Epoch, Held, Lease, Log, Position, Records, StoreFuture};
 use link::Link;
 use names::{INDEX, lease_keys, stream_keys};
 use script::{Scripts, scripts};
@@ -91,6 +93,27 @@ impl RedisStore {
             .await
     }
 
+    fn append_records(
+        &self,
+        stream: &str,
+        epoch: Epoch,
+        expected: Option<Position>,
+        records: Vec<Bytes>,
+    ) -> (Arc<Append>, StoreFuture<Outcome>) {
+        let append = Arc::new(Append {
+            stream: stream.to_owned(),
+            epoch,
+            expected,
+            records,
+        });
+        let running = Arc::clone(&append);
+        let outcome = self.run(move |redis, scripts| {
+            let append = Arc::clone(&running);
+            async move { append.run(redis, scripts).await }
+        });
+        (append, outcome)
+    }
+
     fn run<T, F>(
         &self,
         operation: impl Fn(ConnectionManager, &'static Scripts) -> F + Send + Sync + 'static,
@@ -103,57 +126,105 @@ impl RedisStore {
     }
 }
 
-/// What the append script answers.
-enum Appended {
-    At(u64),
-    Fenced(u64),
+/// What the append script answers: a word, a number and records.
+type Answer = (String, u64, Vec<StreamEntry>);
+
+/// What became of an append.
+enum Outcome {
+    At(Position),
+    Fenced(Epoch),
+    Moved { tail: Position, missed: Records },
     Unlisted,
 }
 
-impl Appended {
-    fn parse((word, number): (String, u64)) -> Self {
-        match word.as_str() {
-            "ok" => Self::At(number),
-            "fenced" => Self::Fenced(number),
+impl Outcome {
+    fn parse((word, number, missed): Answer) -> RedisResult<Self> {
+        Ok(match word.as_str() {
+            "ok" => Self::At(Position(number)),
+            "fenced" => Self::Fenced(Epoch(number)),
+            "moved" => Self::Moved {
+                tail: Position(number),
+                missed: missed.into_iter().map(record).collect::<Result<_, _>>()?,
+            },
             _ => Self::Unlisted,
+        })
+    }
+}
+
+/// What is to be appended, and where.
+struct Append {
+    stream: String,
+    epoch: Epoch,
+    /// The tail that the stream must have, if any.
+    expected: Option<Position>,
+    records: Vec<Bytes>,
+}
+
+impl Append {
+    /// Appends, and lists the stream first when it is new. The list is in another slot than the
+    /// stream, so both cannot change at once: listing before and after means that a stream with
+    /// records is always listed, whatever an `erase` does in between.
+    async fn run(
+        &self,
+        mut redis: ConnectionManager,
+        scripts: &'static Scripts,
+    ) -> RedisResult<Outcome> {
+        let first = self.attempt(scripts, 0).invoke_async(&mut redis).await?;
+        match Outcome::parse(first)? {
+            Outcome::Unlisted => {}
+            done => return Ok(done),
+        }
+        let mut list = redis::cmd("ZADD");
+        list.arg(INDEX).arg(0).arg(&self.stream);
+        list.exec_async(&mut redis).await?;
+        let second = self.attempt(scripts, 1).invoke_async(&mut redis).await?;
+        list.exec_async(&mut redis).await?;
+        Outcome::parse(second)
+    }
+
+    fn attempt(&self, scripts: &'static Scripts, listed: u8) -> ScriptInvocation<'static> {
+        let [meta, log] = stream_keys(&self.stream);
+        let expected = self
+            .expected
+            .map_or_else(|| "any".to_owned(), |position| position.to_string());
+        let mut call = scripts.append.prepare_invoke();
+        call.key(meta).key(log);
+        call.arg(self.epoch.0).arg(listed);
+        call.arg(expected).arg(MISSED_RECORDS_MAX);
+        for record in &self.records {
+            call.arg(&record[..]);
+        }
+        call
+    }
+
+    /// The refusal by a newer epoch.
+    fn fenced(&self, current: Epoch) -> StoreError {
+        StoreError::Fenced {
+            name: self.stream.clone(),
+            epoch: self.epoch,
+            current,
         }
     }
 }
 
-/// Appends, and lists the stream first when it is new. The list is in another slot than the
-/// stream, so both cannot change at once: listing before and after means that a stream with
-/// records is always listed, whatever an `erase` does in between.
-async fn append(
-    mut redis: ConnectionManager,
-    scripts: &'static Scripts,
-    stream: String,
-    epoch: Epoch,
-    records: Vec<Bytes>,
-) -> RedisResult<Appended> {
-    let [meta, log] = stream_keys(&stream);
-    let attempt = |listed: u8| {
-        let mut call = scripts.append.prepare_invoke();
-        call.key(&meta).key(&log).arg(epoch.0).arg(listed);
-        for record in &records {
-            call.arg(&record[..]);
-        }
-        call
-    };
-    let first: (String, u64) = attempt(0).invoke_async(&mut redis).await?;
-    match Appended::parse(first) {
-        Appended::Unlisted => {}
-        done => return Ok(done),
+/// The refusal while another process takes the stream off the list.
+fn being_erased() -> StoreError {
+    StoreError::Unavailable {
+        backend: "redis",
+        reason: "the stream is being erased".to_owned(),
     }
-    let mut list = redis::cmd("ZADD");
-    list.arg(INDEX).arg(0).arg(&stream);
-    list.exec_async(&mut redis).await?;
-    let second: (String, u64) = attempt(1).invoke_async(&mut redis).await?;
-    list.exec_async(&mut redis).await?;
-    Ok(Appended::parse(second))
 }
 
 /// Id and fields of a record as the server gives them.
 type StreamEntry = (String, Vec<(String, Vec<u8>)>);
+
+fn record((id, fields): StreamEntry) -> RedisResult<(Position, Bytes)> {
+    let position = id.split_once('-').and_then(|(ms, _)| ms.parse().ok());
+    let (Some(position), Some((_, body))) = (position, fields.into_iter().next()) else {
+        return Err((redis::ErrorKind::UnexpectedReturnType, "not a record").into());
+    };
+    Ok((Position(position), Bytes::from(body)))
+}
 
 async fn read(
     mut redis: ConnectionManager,
@@ -174,17 +245,14 @@ async fn read(
             .query_async(&mut redis)
             .await?;
         let is_last = chunk.len() < count;
-        for (id, fields) in chunk {
-            let position = id.split_once('-').and_then(|(ms, _)| ms.parse().ok());
-            let (Some(position), Some((_, body))) = (position, fields.into_iter().next()) else {
-                return Err((redis::ErrorKind::UnexpectedReturnType, "not a record").into());
-            };
+        for entry in chunk {
+            let (position, body) = record(entry)?;
             if bytes >= READ_BYTES_MAX {
                 return Ok(records);
             }
             bytes += body.len();
-            after = position;
-            records.push((Position(position), Bytes::from(body)));
+            after = position.0;
+            records.push((position, body));
         }
         if is_last {
             break;
@@ -196,23 +264,32 @@ async fn read(
 impl Log for RedisStore {
     fn append(&self, stream: &str, epoch: Epoch, records: Vec<Bytes>) -> StoreFuture<Position> {
         check!(check_append(stream, epoch, &records));
-        let name = stream.to_owned();
-        let refused = name.clone();
-        let appended = self.run(move |redis, scripts| {
-            append(redis, scripts, name.clone(), epoch, records.clone())
-        });
+        let (append, appended) = self.append_records(stream, epoch, None, records);
         Box::pin(async move {
             match appended.await? {
-                Appended::At(position) => Ok(Position(position)),
-                Appended::Fenced(current) => Err(StoreError::Fenced {
-                    name: refused,
-                    epoch,
-                    current: Epoch(current),
-                }),
-                Appended::Unlisted => Err(StoreError::Unavailable {
-                    backend: "redis",
-                    reason: "the stream is being erased".to_owned(),
-                }),
+                // Never moved: no place was asked for.
+                Outcome::At(position) | Outcome::Moved { tail: position, .. } => Ok(position),
+                Outcome::Fenced(current) => Err(append.fenced(current)),
+                Outcome::Unlisted => Err(being_erased()),
+            }
+        })
+    }
+
+    fn append_at(
+        &self,
+        stream: &str,
+        epoch: Epoch,
+        expected: Position,
+        records: Vec<Bytes>,
+    ) -> StoreFuture<Appended> {
+        check!(check_append(stream, epoch, &records));
+        let (append, appended) = self.append_records(stream, epoch, Some(expected), records);
+        Box::pin(async move {
+            match appended.await? {
+                Outcome::At(position) => Ok(Appended::At(position)),
+                Outcome::Moved { tail, missed } => Ok(Appended::Moved { tail, missed }),
+                Outcome::Fenced(current) => Err(append.fenced(current)),
+                Outcome::Unlisted => Err(being_erased()),
             }
         })
     }

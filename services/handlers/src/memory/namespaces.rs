@@ -1,17 +1,20 @@
 //! Namespaces of a process: their logs, and replicas of those in use.
 //!
-//! A store only appends, so that it is as fast as the log and many can go on at once. Everything
-//! else works on a replica that has caught up with the end of the log, so that any process can
-//! serve any namespace, and sees what was acknowledged before the request came.
+//! Whatever is asked is answered by a replica that has caught up with the end of the log, so that
+//! any process can serve any namespace, and sees what was acknowledged before the request came. A
+//! change is decided on a replica too, and appended at the very place where that replica ends: if
+//! another process appended since, the store refuses, and the change is decided again on what is
+//! there now. A process that was stopped, and wakes while another one has taken over, therefore
+//! cannot write what it decided before.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
 use tidepool_handler::{CallContext, Failure};
-use tidepool_store::{Epoch, Position, StoreError, wait};
+use tidepool_store::{Appended, Epoch, Position, Records, StoreError, wait};
 
 use super::MemoryConfig;
 use super::operation::{Item, Operation, record_groups};
@@ -23,8 +26,9 @@ use super::replica::Replica;
 const READ_RECORDS: usize = 4_096;
 /// How often a replica is made anew because the log was trimmed while it was read.
 const READ_RESTARTS_MAX: usize = 5;
-/// Namespaces whose room is remembered.
-const ROOMS_MAX: usize = 16_384;
+/// How often a change is decided anew because another process appended first. Who lost was told
+/// what it missed, so that it is as fast as the winner the next time.
+const APPEND_TRIES_MAX: usize = 32;
 /// A log is not replaced by a snapshot before it holds so many changes.
 const SNAPSHOT_CHANGES_MIN: usize = 10_000;
 /// Bytes of passages of a snapshot that are appended at once.
@@ -34,7 +38,6 @@ const SNAPSHOT_APPEND_BYTES: usize = 4 << 20;
 pub(super) struct Namespaces {
     config: MemoryConfig,
     open: Mutex<Recent<Arc<Open>>>,
-    rooms: Mutex<HashMap<String, Room>>,
 }
 
 /// A namespace with a replica.
@@ -44,23 +47,19 @@ struct Open {
     memory_bytes: AtomicUsize,
 }
 
-/// What may still be stored in a namespace without looking at it: what was free when it was looked
-/// at, less what this process stored since.
-#[derive(Clone, Copy)]
-struct Room {
-    items: usize,
-    bytes: usize,
+/// A change of a namespace: operations, and the records that hold them.
+struct Change {
+    operations: Vec<Operation>,
+    records: Vec<Bytes>,
 }
 
-impl Room {
-    fn take(&mut self, items: usize, bytes: usize) -> bool {
-        let (Some(items), Some(bytes)) =
-            (self.items.checked_sub(items), self.bytes.checked_sub(bytes))
-        else {
-            return false;
-        };
-        *self = Self { items, bytes };
-        true
+impl Change {
+    fn new(operations: Vec<Operation>) -> Result<Self, Failure> {
+        let records = operations.iter().map(encode).collect::<Result<_, _>>()?;
+        Ok(Self {
+            operations,
+            records,
+        })
     }
 }
 
@@ -69,8 +68,6 @@ impl Room {
 pub(super) struct CaughtUp {
     pub(super) from: Position,
     pub(super) to: Position,
-    /// Passages that the record asked about made forgotten.
-    forgotten: usize,
 }
 
 /// A namespace, counted.
@@ -87,7 +84,6 @@ impl Namespaces {
         Self {
             config,
             open: Mutex::default(),
-            rooms: Mutex::default(),
         }
     }
 
@@ -98,12 +94,15 @@ impl Namespaces {
         items: Vec<Item>,
         context: &CallContext,
     ) -> Result<Position, Failure> {
-        self.reserve(namespace, &items, context)?;
-        let records = record_groups(items)
+        let ids: Vec<String> = items.iter().map(|item| item.id.clone()).collect();
+        let bytes = items.iter().map(Item::bytes).sum();
+        let operations = record_groups(items)
             .into_iter()
-            .map(|items| encode(&Operation::Store { items }))
-            .collect::<Result<_, _>>()?;
-        self.append(namespace, records, context)
+            .map(|items| Operation::Store { items })
+            .collect();
+        let has_room = |replica: &Replica| self.check_room(replica, &ids, bytes);
+        let (_, version) = self.change(namespace, Change::new(operations)?, has_room, context)?;
+        Ok(version)
     }
 
     /// Answers a recall, and says how far the replica had to catch up for it.
@@ -131,17 +130,12 @@ impl Namespaces {
     ) -> Result<(usize, Position), Failure> {
         let forgets_all = ids.is_none();
         let operation = ids.map_or(Operation::ForgetAll {}, |ids| Operation::Forget { ids });
-        let record = encode(&operation)?;
-        let open = self.open(namespace);
-        let mut replica = lock(&open, context)?;
-        self.catch_up(namespace, &open, &mut replica, context)?;
-        let version = self.append(namespace, vec![record], context)?;
-        // Durable from here on: that the caller goes away now must not make it fail.
-        let caught_up = self.read_to_end(namespace, &mut replica, None, Some(version))?;
+        let change = Change::new(vec![operation])?;
+        let (forgotten, version) = self.change(namespace, change, |_| Ok(()), context)?;
         if forgets_all {
             self.trim(namespace, version.back(1));
         }
-        Ok((caught_up.forgotten, version))
+        Ok((forgotten, version))
     }
 
     /// Counts what there is.
@@ -172,65 +166,119 @@ impl Namespaces {
         open
     }
 
-    /// Makes sure that there is room for items, looking at the namespace only when what is known
-    /// of it is not enough.
-    fn reserve(
-        &self,
-        namespace: &str,
-        items: &[Item],
-        context: &CallContext,
-    ) -> Result<(), Failure> {
-        let bytes = items.iter().map(Item::bytes).sum();
-        let known = self
-            .rooms
-            .lock()
-            .get_mut(namespace)
-            .map(|room| room.take(items.len(), bytes));
-        if known == Some(true) {
+    /// Whether items of these ids and so many bytes still fit.
+    fn check_room(&self, replica: &Replica, ids: &[String], bytes: usize) -> Result<(), Failure> {
+        let new: HashSet<_> = ids.iter().filter(|id| !replica.contains(id)).collect();
+        let (items_max, bytes_max) = (self.config.items_max, self.config.bytes_max);
+        if replica.len() + new.len() <= items_max && replica.bytes() + bytes <= bytes_max {
             return Ok(());
         }
+        Err(Failure::LimitExceeded {
+            detail: format!(
+                "the namespace has {} items of {} bytes and can hold {items_max} of {bytes_max}: \
+                 forget some first",
+                replica.len(),
+                replica.bytes(),
+            ),
+        })
+    }
+
+    /// Changes a namespace if `check` agrees to it, and says how many passages that made forgotten
+    /// and the new version. What a replica knows already may do; it is durable, and nobody else
+    /// appended since, when the store takes the records at the replica's end.
+    fn change(
+        &self,
+        namespace: &str,
+        change: Change,
+        check: impl Fn(&Replica) -> Result<(), Failure>,
+        context: &CallContext,
+    ) -> Result<(usize, Position), Failure> {
         let open = self.open(namespace);
         let mut replica = lock(&open, context)?;
-        self.catch_up(namespace, &open, &mut replica, context)?;
-        let new = items
-            .iter()
-            .filter(|item| !replica.contains(&item.id))
-            .count();
-        let mut room = Room {
-            items: self.config.items_max.saturating_sub(replica.len()),
-            bytes: self.config.bytes_max.saturating_sub(replica.bytes()),
-        };
-        if !room.take(new, bytes) {
-            return Err(Failure::LimitExceeded {
-                detail: format!(
-                    "the namespace has {} items of {} bytes and can hold {} of {}: forget some first",
-                    replica.len(),
-                    replica.bytes(),
-                    self.config.items_max,
-                    self.config.bytes_max
-                ),
-            });
+        if replica.position() == Position::START || check(&replica).is_err() {
+            self.catch_up(namespace, &open, &mut replica, context)?;
         }
-        let mut rooms = self.rooms.lock();
-        if rooms.len() >= ROOMS_MAX {
-            rooms.clear();
+        let version =
+            self.append_at_end(namespace, &mut replica, &change.records, check, context)?;
+        let forgotten = note_own(&mut replica, change.operations, version);
+        note_memory(&open, &replica);
+        self.shorten_if_long(namespace, &mut replica, context);
+        Ok((forgotten, version))
+    }
+
+    /// Appends records where the replica ends, decided by `check` on what it then says. Gives the
+    /// position of the last one; the replica ends before the first one.
+    fn append_at_end(
+        &self,
+        namespace: &str,
+        replica: &mut Replica,
+        records: &[Bytes],
+        check: impl Fn(&Replica) -> Result<(), Failure>,
+        context: &CallContext,
+    ) -> Result<Position, Failure> {
+        for _ in 0..APPEND_TRIES_MAX {
+            check(replica)?;
+            // A caller that has gone was told that this failed.
+            if let Some(stop) = context.stopped() {
+                return Err(stop.into());
+            }
+            let appended = context.step("store.append", || {
+                self.append(namespace, replica.position(), records.to_vec())
+            })?;
+            match appended {
+                Appended::At(version) => return Ok(version),
+                Appended::Moved { tail, missed } => {
+                    context.step("store.read", || {
+                        self.learn(namespace, replica, tail, missed, context)
+                    })?;
+                }
+            }
         }
-        rooms.insert(namespace.to_owned(), room);
-        Ok(())
+        Err(Failure::Dependency {
+            dependency: "store".into(),
+            cause: format!("others appended first, {APPEND_TRIES_MAX} times in a row"),
+        })
     }
 
     fn append(
         &self,
         namespace: &str,
+        expected: Position,
         records: Vec<Bytes>,
-        context: &CallContext,
-    ) -> Result<Position, Failure> {
+    ) -> Result<Appended, Failure> {
         let log = &self.config.log;
-        context
-            .step("store.append", || {
-                wait(log.append(&stream(namespace), Epoch::UNFENCED, records))
-            })
-            .map_err(store_failure)
+        let append = log.append_at(&stream(namespace), Epoch::UNFENCED, expected, records);
+        wait(append).map_err(store_failure)
+    }
+
+    /// Brings a replica to the end of a log that others have appended to.
+    fn learn(
+        &self,
+        namespace: &str,
+        replica: &mut Replica,
+        tail: Position,
+        missed: Records,
+        context: &CallContext,
+    ) -> Result<(), Failure> {
+        if tail < replica.position() {
+            // The store has lost what this was made from.
+            tracing::error!(namespace, %tail, known = %replica.position(), "a memory log was lost");
+            *replica = Replica::default();
+        }
+        let follows = |(first, _): &(Position, _)| replica.is_next(*first);
+        if missed.first().is_some_and(follows) {
+            apply_all(namespace, replica, missed);
+            if replica.position() == tail {
+                replica.note_complete();
+                return Ok(());
+            }
+        }
+        self.read_to_end(namespace, replica, context)?;
+        if replica.position() < tail {
+            // Records up to the tail were there, and nothing is left of them or came after them.
+            *replica = Replica::empty_at(tail);
+        }
+        Ok(())
     }
 
     /// Brings a replica to the end of the log, and shortens a log that has become far longer than
@@ -243,30 +291,26 @@ impl Namespaces {
         context: &CallContext,
     ) -> Result<CaughtUp, Failure> {
         let caught_up = context.step("store.read", || {
-            self.read_to_end(namespace, replica, Some(context), None)
+            self.read_to_end(namespace, replica, context)
         });
-        open.memory_bytes
-            .store(replica.memory_bytes(), Ordering::Relaxed);
-        if caught_up.is_ok() && replica.is_worth_a_snapshot(SNAPSHOT_CHANGES_MIN) {
-            self.shorten_log(namespace, replica, context);
+        note_memory(open, replica);
+        if caught_up.is_ok() {
+            self.shorten_if_long(namespace, replica, context);
         }
         caught_up
     }
 
-    /// Applies all records there are, until `context` stops it, and counts what the one at
-    /// `watched` made forgotten.
+    /// Applies all records there are, until `context` stops it.
     fn read_to_end(
         &self,
         namespace: &str,
         replica: &mut Replica,
-        context: Option<&CallContext>,
-        watched: Option<Position>,
+        context: &CallContext,
     ) -> Result<CaughtUp, Failure> {
         let from = replica.position();
-        let mut forgotten = 0;
         let mut restarts = 0;
         loop {
-            if let Some(stop) = context.and_then(CallContext::stopped) {
+            if let Some(stop) = context.stopped() {
                 return Err(stop.into());
             }
             let records = wait(self.config.log.read(
@@ -277,11 +321,8 @@ impl Namespaces {
             .map_err(store_failure)?;
             let Some((first, _)) = records.first() else {
                 replica.note_complete();
-                return Ok(CaughtUp {
-                    from,
-                    to: replica.position(),
-                    forgotten,
-                });
+                let to = replica.position();
+                return Ok(CaughtUp { from, to });
             };
             if !replica.is_next(*first) {
                 restarts += 1;
@@ -294,60 +335,73 @@ impl Namespaces {
                 *replica = Replica::default();
                 continue;
             }
-            for (position, record) in records {
-                let operation = read_record(namespace, position, &record);
-                let made_forgotten = replica.apply(position, operation);
-                if watched == Some(position) {
-                    forgotten = made_forgotten;
-                }
-            }
+            apply_all(namespace, replica, records);
         }
     }
 
-    /// Puts a snapshot at the end of the log and forgets what came before it. The request goes on
-    /// whether or not this works; it is tried again when the log has grown by as much again.
-    fn shorten_log(&self, namespace: &str, replica: &mut Replica, context: &CallContext) {
+    /// Puts a snapshot at the end of a log that says far less than it has records, and forgets what
+    /// came before it. The request goes on whether or not this works; it is tried again when the
+    /// log has grown by as much again.
+    fn shorten_if_long(&self, namespace: &str, replica: &mut Replica, context: &CallContext) {
+        if !replica.is_worth_a_snapshot(SNAPSHOT_CHANGES_MIN) {
+            return;
+        }
         let as_of = replica.position();
         let written = context.step("store.append", || self.write_snapshot(namespace, replica));
         replica.note_snapshot();
         match written {
-            Ok(()) => self.trim(namespace, as_of),
+            Ok(Some(end)) => {
+                replica.note_own_snapshot(end);
+                self.trim(namespace, as_of);
+            }
+            Ok(None) => {}
             Err(failure) => {
                 tracing::warn!(namespace, ?failure, "could not shorten a memory log");
             }
         }
     }
 
-    fn write_snapshot(&self, namespace: &str, replica: &Replica) -> Result<(), Failure> {
-        let mut part = Vec::new();
-        let mut bytes = 0;
-        for item in replica.items() {
-            bytes += item.bytes();
-            part.push(Item::clone(item));
-            if bytes >= SNAPSHOT_APPEND_BYTES {
-                self.append_snapshot(namespace, replica.position(), std::mem::take(&mut part))?;
-                bytes = 0;
-            }
-        }
-        self.append_snapshot(namespace, replica.position(), part)
-    }
-
-    fn append_snapshot(
+    /// Writes all of a replica behind its end, and gives the position of the last record; nothing
+    /// when somebody else appended, and the parts that are there already then mean nothing new.
+    fn write_snapshot(
         &self,
         namespace: &str,
-        Position(as_of): Position,
-        items: Vec<Item>,
-    ) -> Result<(), Failure> {
-        let records: Vec<Bytes> = record_groups(items)
-            .into_iter()
-            .map(|items| encode(&Operation::Snapshot { as_of, items }))
-            .collect::<Result<_, _>>()?;
-        if !records.is_empty() {
-            let log = &self.config.log;
-            wait(log.append(&stream(namespace), Epoch::UNFENCED, records))
-                .map_err(store_failure)?;
+        replica: &Replica,
+    ) -> Result<Option<Position>, Failure> {
+        if replica.len() == 0 {
+            // Says the same, and a log that is not empty tells where it ends.
+            let record = vec![encode(&Operation::ForgetAll {})?];
+            return self.append_next(namespace, replica.position(), record);
         }
-        Ok(())
+        let mut end = replica.position();
+        let (mut part, mut bytes) = (Vec::new(), 0);
+        let mut items = replica.items().peekable();
+        while let Some(item) = items.next() {
+            bytes += item.bytes();
+            part.push(Item::clone(item));
+            if bytes < SNAPSHOT_APPEND_BYTES && items.peek().is_some() {
+                continue;
+            }
+            bytes = 0;
+            let records = snapshot_records(replica.position(), std::mem::take(&mut part))?;
+            match self.append_next(namespace, end, records)? {
+                Some(position) => end = position,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(end))
+    }
+
+    fn append_next(
+        &self,
+        namespace: &str,
+        end: Position,
+        records: Vec<Bytes>,
+    ) -> Result<Option<Position>, Failure> {
+        Ok(match self.append(namespace, end, records)? {
+            Appended::At(position) => Some(position),
+            Appended::Moved { .. } => None,
+        })
     }
 
     fn trim(&self, namespace: &str, up_to: Position) {
@@ -369,6 +423,37 @@ fn lock<'a>(
     open.replica
         .try_write_until(context.deadline.0)
         .ok_or(Failure::DeadlineExceeded)
+}
+
+/// Applies records that follow one another and the end of a replica.
+fn apply_all(namespace: &str, replica: &mut Replica, records: Records) {
+    for (position, record) in records {
+        let operation = read_record(namespace, position, &record);
+        replica.apply(position, operation);
+    }
+}
+
+/// Applies what this process just appended, up to `last`; counts what that made forgotten.
+fn note_own(replica: &mut Replica, operations: Vec<Operation>, last: Position) -> usize {
+    let count = operations.len() as u64;
+    let forgotten = (1..)
+        .zip(operations)
+        .map(|(n, operation)| replica.apply(Position(last.back(count).0 + n), Some(operation)))
+        .sum();
+    replica.note_complete();
+    forgotten
+}
+
+fn note_memory(open: &Open, replica: &Replica) {
+    open.memory_bytes
+        .store(replica.memory_bytes(), Ordering::Relaxed);
+}
+
+fn snapshot_records(Position(as_of): Position, items: Vec<Item>) -> Result<Vec<Bytes>, Failure> {
+    record_groups(items)
+        .into_iter()
+        .map(|items| encode(&Operation::Snapshot { as_of, items }))
+        .collect()
 }
 
 fn encode(operation: &Operation) -> Result<Bytes, Failure> {

@@ -42,6 +42,15 @@ pub(super) struct Replica {
 }
 
 impl Replica {
+    /// What a log says of which all records up to here are gone.
+    pub(super) fn empty_at(position: Position) -> Self {
+        Self {
+            position,
+            snapshot_floor: position,
+            ..Self::default()
+        }
+    }
+
     /// Position of the last record that was applied: the version of what is here.
     pub(super) fn position(&self) -> Position {
         self.position
@@ -80,6 +89,12 @@ impl Replica {
     /// Notes that the log is about to begin after a snapshot, whoever wrote it.
     pub(super) fn note_snapshot(&mut self) {
         self.changes = self.items.len();
+    }
+
+    /// Passes over the records of a snapshot of what is here.
+    pub(super) fn note_own_snapshot(&mut self, end: Position) {
+        self.position = end;
+        self.note_complete();
     }
 
     /// Whether this record follows the last one, so that none was trimmed in between.

@@ -9,12 +9,13 @@ mod news;
 mod placing;
 mod reign;
 mod sizing;
+mod telling;
 #[cfg(test)]
 mod tests;
 mod view;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
@@ -72,6 +73,8 @@ struct Base {
     /// What the one who leads wants.
     desired: Follower,
     leads: IntGauge,
+    /// Where this controller takes orders, once it listens.
+    operator_addr: OnceLock<String>,
     sitting: RwLock<Option<Sitting>>,
 }
 
@@ -99,6 +102,7 @@ impl Base {
             controllers: Roll::follow(Arc::clone(roster), LOOK_EVERY),
             desired: Follower::start(Arc::clone(&ground.stores.log)),
             sitting: RwLock::default(),
+            operator_addr: OnceLock::new(),
             leads,
             pools,
             ground,
@@ -123,7 +127,9 @@ impl Controller {
         let instance = tidepool_link::instance_id()?;
         let election = Election::start(lease, base.ground.name.as_str(), instance);
         let (operators, keda) = serve_operators(settings, &base, &election)?;
-        let announcer = announce(&base, operators.addr.to_string());
+        let operator_addr = operators.addr.to_string();
+        let _ = base.operator_addr.set(operator_addr.clone());
+        let announcer = announce(&base, operator_addr);
         let (leave, left) = oneshot::channel();
         let office = hold_office(Arc::clone(&base), election.reader(), left);
         Ok(Self {

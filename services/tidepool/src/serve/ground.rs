@@ -17,6 +17,7 @@ use tidepool_telemetry::{Registry, Spans, build_registry};
 use tidepool_wire::frame::Role;
 use tokio::sync::watch;
 
+use super::heard::Heard;
 use super::listeners::{self, Listener};
 use super::stores::Stores;
 use super::{FLUSH_TIMEOUT, spans};
@@ -28,6 +29,8 @@ pub(super) struct Ground {
     pub(super) name: NodeId,
     pub(super) stores: Stores,
     pub(super) feed: Feed,
+    /// From whoever leads.
+    pub(super) heard: Arc<Heard>,
     pub(super) spans: Spans,
     pub(super) registry: Registry,
     pub(super) draining: watch::Sender<bool>,
@@ -41,6 +44,7 @@ impl Ground {
         let stores = Stores::join(&settings.store)?;
         let feed_config = FeedConfig::new(format!("/tidepool/{name}"));
         Ok(Self {
+            heard: Arc::new(Heard::follow(&stores.kv)),
             feed: Feed::following(Arc::clone(&stores.log), feed_config),
             spans: spans(&settings.telemetry, name.as_str())?,
             registry: build_registry(VERSION, COMMIT)?,

@@ -25,6 +25,7 @@ use tokio::task::JoinHandle;
 
 use super::ground::{self, Ground};
 use super::listeners::Listener;
+use super::readiness::Readiness;
 use super::role_view::RoleView;
 use super::{WORKERS_TIMEOUT, banner, keda, kinds, told_to_stop};
 use crate::cli::Output;
@@ -99,7 +100,13 @@ impl NodeRole {
             slow: settings.telemetry.slow,
         });
         let links = Links::serve(settings, listener, hosting)?;
-        let view = RoleView::node(&ground, node.clone(), Arc::clone(&workers));
+        let readiness = Arc::new(Readiness::default());
+        let view = RoleView::node(
+            &ground,
+            node.clone(),
+            Arc::clone(&workers),
+            Arc::clone(&readiness),
+        );
         let advisor = keda::advisor(&pools, &view);
         let addresses = BTreeMap::from([("node".to_owned(), links.addr.to_string())]);
         let operators = ground.serve_operators(settings, ("node", addresses), (view, advisor))?;
@@ -122,7 +129,11 @@ impl NodeRole {
             nudge.clone(),
             move || announced(&document, &latest, &draining).to_bytes(),
         );
-        let orders = follow_orders(settings, &ground, node.clone(), &pools);
+        let ordered = Ordered {
+            node: node.clone(),
+            readiness,
+        };
+        let orders = follow_orders(settings, &ground, ordered, &pools);
         Ok(Self {
             ground,
             node,
@@ -203,7 +214,7 @@ fn announced(
 fn follow_orders(
     settings: &Settings,
     ground: &Ground,
-    node: Addr<Node>,
+    ordered: Ordered,
     pools: &[Arc<Pool>],
 ) -> JoinHandle<()> {
     let follower = Follower::start(Arc::clone(&ground.stores.log));
@@ -224,12 +235,12 @@ fn follow_orders(
         let told = reader.wait_for(|state| targets_in(state).is_some());
         if tokio::time::timeout(patience, told).await.is_err() {
             tracing::info!("no controller has said what to run: running the least of each pool");
-            give(&node, least);
+            ordered.give(least);
         }
         loop {
             let targets = targets_in(&reader.borrow_and_update());
             if let Some(targets) = targets {
-                give(&node, targets);
+                ordered.give(targets);
             }
             if reader.changed().await.is_err() {
                 return;
@@ -248,10 +259,19 @@ fn least(pool: &settings::Pool) -> SetTarget {
     }
 }
 
-fn give(node: &Addr<Node>, targets: Vec<SetTarget>) {
-    for target in targets {
-        if node.try_send(Target(target)).is_err() {
-            tracing::warn!("the node is too busy to take a target; the next one is taken");
+/// Who is told what this node is to run.
+struct Ordered {
+    node: Addr<Node>,
+    readiness: Arc<Readiness>,
+}
+
+impl Ordered {
+    fn give(&self, targets: Vec<SetTarget>) {
+        self.readiness.want(&targets);
+        for target in targets {
+            if self.node.try_send(Target(target)).is_err() {
+                tracing::warn!("the node is too busy to take a target; the next one is taken");
+            }
         }
     }
 }

@@ -1,5 +1,5 @@
-//! What one process of a cluster shows operators. How pools are sized, and why, is known to the
-//! controller that leads; this process shows what it is itself.
+//! What one process of a cluster shows operators. How pools are sized is known to the controller that
+//! leads: this process shows what it has heard from there, and what it is itself.
 
 use std::sync::Arc;
 
@@ -9,19 +9,23 @@ use tidepool_balancer::{LinkedNodes, Pool};
 use tidepool_core::order::{ChangeError, ChangeFuture, ImportFuture, PoolChange};
 use tidepool_core::series::{SeriesAnswer, SeriesError, SeriesQuery};
 use tidepool_core::status::{
-    ComponentHealth, DrainError, Explanation, FleetView, PoolStatus, SharedFleetView, WorkerStatus,
+    ComponentHealth, DrainError, Explanation, FleetView, Hearsay, PoolStatus, SharedFleetView,
+    WorkerStatus,
 };
 use tidepool_core::{PoolName, WorkerId, WorkerReport};
 use tidepool_telemetry::Spans;
 use tidepool_worker::{DrainWorker, Node};
 
 use super::ground::Ground;
+use super::heard::Heard;
+use super::readiness::Readiness;
 use super::stores::Stores;
 use super::view;
 
 /// One process.
 pub(super) struct RoleView {
     own: Own,
+    heard: Arc<Heard>,
     stores: Stores,
     spans: Spans,
 }
@@ -34,6 +38,7 @@ enum Own {
     Node {
         node: Addr<Node>,
         workers: Arc<RwLock<Vec<WorkerReport>>>,
+        readiness: Arc<Readiness>,
     },
 }
 
@@ -50,13 +55,20 @@ impl RoleView {
         ground: &Ground,
         node: Addr<Node>,
         workers: Arc<RwLock<Vec<WorkerReport>>>,
+        readiness: Arc<Readiness>,
     ) -> SharedFleetView {
-        Self::of(ground, Own::Node { node, workers })
+        let own = Own::Node {
+            node,
+            workers,
+            readiness,
+        };
+        Self::of(ground, own)
     }
 
     fn of(ground: &Ground, own: Own) -> SharedFleetView {
         Arc::new(Self {
             own,
+            heard: Arc::clone(&ground.heard),
             stores: ground.stores.clone(),
             spans: ground.spans.clone(),
         })
@@ -86,7 +98,7 @@ impl RoleView {
 
 impl FleetView for RoleView {
     fn pools(&self) -> Vec<PoolStatus> {
-        Vec::new()
+        self.heard.pools()
     }
 
     fn explain(&self, _pool: &PoolName) -> Option<Explanation> {
@@ -102,10 +114,11 @@ impl FleetView for RoleView {
 
     fn drain(&self, worker: &WorkerId) -> Result<(), DrainError> {
         match &self.own {
-            Own::Node { node, workers } if workers.read().iter().any(|w| w.id == *worker) => node
-                .try_send(DrainWorker(worker.clone()))
-                .map_err(|_| DrainError::Busy),
-            _ => Err(DrainError::Unknown(worker.clone())),
+            Own::Node { node, workers, .. } if workers.read().iter().any(|w| w.id == *worker) => {
+                node.try_send(DrainWorker(worker.clone()))
+                    .map_err(|_| DrainError::Busy)
+            }
+            _ => Err(self.heard.elsewhere(worker)),
         }
     }
 
@@ -134,6 +147,27 @@ impl FleetView for RoleView {
 
     fn series(&self, query: &SeriesQuery) -> Result<SeriesAnswer, SeriesError> {
         Err(SeriesError::Unknown(query.name.clone()))
+    }
+
+    fn leader(&self) -> Option<String> {
+        self.heard.told_by().map(|told| told.leader)
+    }
+
+    fn not_leading(&self) -> Option<String> {
+        Some(self.heard.who_leads())
+    }
+
+    fn told_by(&self) -> Option<Hearsay> {
+        self.heard.told_by()
+    }
+
+    fn unready(&self) -> Option<String> {
+        match &self.own {
+            Own::Balancer { .. } => None,
+            Own::Node {
+                workers, readiness, ..
+            } => readiness.missing(&workers.read()),
+        }
     }
 
     fn health(&self) -> Vec<ComponentHealth> {

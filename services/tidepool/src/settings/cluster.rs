@@ -20,20 +20,54 @@ const PEM_BYTES_MAX: u64 = 1024 * 1024;
 
 /// What balancers and nodes share.
 pub(super) fn cluster(pass: &mut Validation<'_>, raw: &RawCluster) -> Option<Cluster> {
-    let key = "cluster.secret";
-    let secret = pass.token(key, raw.secret.as_ref(), raw.secret_file.as_deref());
-    let secret = secret.and_then(|secret| match Secret::new(secret.expose()) {
-        Ok(secret) => Some(secret),
-        Err(weak) => {
-            pass.fault(key, None, weak.to_string());
-            None
-        }
-    });
+    let secret = secret(
+        pass,
+        "cluster.secret",
+        raw.secret.as_ref(),
+        raw.secret_file.as_deref(),
+    );
+    let previous = secret_before(pass, raw, secret.is_some());
+    let secret = match (secret, previous) {
+        (Some(secret), Some(previous)) => Some(secret.with_previous(&previous)),
+        (secret, _) => secret,
+    };
     Some(Cluster {
         secret,
         tls: tls(pass, raw)?,
         nodes: node_source(pass, raw),
     })
+}
+
+fn secret(
+    pass: &mut Validation<'_>,
+    key: &str,
+    text: Option<&super::Secret>,
+    file: Option<&str>,
+) -> Option<Secret> {
+    let text = pass.token(key, text, file)?;
+    match Secret::new(text.expose()) {
+        Ok(secret) => Some(secret),
+        Err(weak) => {
+            pass.fault(key, None, weak.to_string());
+            None
+        }
+    }
+}
+
+/// The secret that is being replaced, which means nothing without one that replaces it.
+fn secret_before(pass: &mut Validation<'_>, raw: &RawCluster, has_secret: bool) -> Option<Secret> {
+    let key = "cluster.previous_secret";
+    let previous = raw.previous_secret.as_ref();
+    let previous = secret(pass, key, previous, raw.previous_secret_file.as_deref());
+    let is_told = pass.is_faulty("cluster.secret") || pass.is_faulty("cluster.secret_file");
+    if previous.is_some() && !has_secret && !is_told {
+        pass.fault(
+            key,
+            None,
+            "cluster.secret is needed: the secret in place of this one",
+        );
+    }
+    previous
 }
 
 fn node_source(pass: &mut Validation<'_>, raw: &RawCluster) -> NodeSource {

@@ -118,6 +118,12 @@ pub(crate) struct RawCluster {
     /// File that holds the secret; read at start.
     #[schemars(length(min = 1))]
     pub(crate) secret_file: Option<String>,
+    /// The secret before this one, while it is replaced: processes that know only that one are
+    /// spoken to as well. Prefer `previous_secret_file`.
+    pub(crate) previous_secret: Option<Secret>,
+    /// File that holds the secret before this one; read at start.
+    #[schemars(length(min = 1))]
+    pub(crate) previous_secret_file: Option<String>,
     /// Nodes that a balancer calls, `HOST:PORT` each, instead of those that the store knows.
     pub(crate) nodes: Vec<String>,
     /// A name whose addresses are those of the nodes, `HOST:PORT`, such as that of a headless
@@ -190,8 +196,11 @@ pub(crate) struct RawStore {
     #[schemars(length(min = 1))]
     pub(crate) path: String,
     /// Address of Redis, such as `redis://127.0.0.1:6379/0`; needed when `kind` is `redis`.
-    /// `REDIS_URL` sets it too.
+    /// `REDIS_URL` sets it too. Prefer `redis_url_file` where it holds a password.
     pub(crate) redis_url: Option<RedisUrl>,
+    /// File that holds the address of Redis; read at start.
+    #[schemars(length(min = 1))]
+    pub(crate) redis_url_file: Option<String>,
 }
 
 impl Default for RawStore {
@@ -200,6 +209,7 @@ impl Default for RawStore {
             kind: StoreKind::Embedded,
             path: "./.tidepool".to_owned(),
             redis_url: None,
+            redis_url_file: None,
         }
     }
 }

@@ -33,7 +33,6 @@ pub(crate) struct RedisUrl(String);
 
 impl RedisUrl {
     /// Takes an address.
-    #[cfg(test)]
     pub(crate) fn new(url: impl Into<String>) -> Self {
         Self(url.into())
     }

@@ -14,7 +14,7 @@ use super::fault::{Fault, abridge};
 use super::layers::{Layers, read_text};
 use super::pools::BUILT_IN_KINDS;
 use super::raw::{RawHttp, RawPool, RawSettings, RawStore, RawTelemetry, StoreKind};
-use super::secret::Secret;
+use super::secret::{RedisUrl, Secret};
 use super::structure::nearest;
 use super::{Http, Pool, Settings, Store, Telemetry};
 use super::{cluster, controller, provisioner};
@@ -247,30 +247,51 @@ impl<'a> Validation<'a> {
     }
 
     fn store(&mut self, raw: &RawStore) -> Option<Store> {
-        match (raw.kind, &raw.redis_url) {
-            (StoreKind::Embedded, _) => Some(Store::Embedded {
+        match raw.kind {
+            StoreKind::Embedded => Some(Store::Embedded {
                 path: PathBuf::from(&raw.path),
             }),
-            (StoreKind::Redis, Some(url)) => {
-                let is_redis = ["redis://", "rediss://", "redis+unix://", "unix://"]
-                    .iter()
-                    .any(|scheme| url.expose().starts_with(scheme))
-                    && reqwest::Url::parse(url.expose()).is_ok();
-                if !is_redis {
-                    let problem = "must be redis://[USER:PASSWORD@]HOST[:PORT][/DB] or \
-                                   redis+unix:///PATH[?db=DB]";
-                    self.fault("store.redis_url", None, problem);
-                }
-                Some(Store::Redis { url: url.clone() })
-            }
-            (StoreKind::Redis, None) => {
-                if !self.is_faulty("store.redis_url") {
-                    let problem = "is needed because store.kind is redis; REDIS_URL sets it too";
-                    self.fault("store.redis_url", None, problem);
-                }
-                None
-            }
+            StoreKind::Redis => Some(Store::Redis {
+                url: self.redis_url(raw)?,
+            }),
         }
+    }
+
+    /// The address of Redis, from where it is set.
+    fn redis_url(&mut self, raw: &RawStore) -> Option<RedisUrl> {
+        let (key, file_key) = ("store.redis_url", "store.redis_url_file");
+        let (key, url) = match (&raw.redis_url, &raw.redis_url_file) {
+            (Some(_), Some(_)) => {
+                self.fault(file_key, None, format!("{key} is set too; set one of them"));
+                return None;
+            }
+            (Some(url), None) => (key, url.clone()),
+            (None, Some(file)) => match read_text(Path::new(file), TOKEN_BYTES_MAX) {
+                Ok(text) => (file_key, RedisUrl::new(text.trim())),
+                Err(error) => {
+                    self.fault(file_key, Some(file), format!("cannot be read: {error}"));
+                    return None;
+                }
+            },
+            (None, None) => {
+                if !self.is_faulty(key) && !self.is_faulty(file_key) {
+                    let problem = "is needed because store.kind is redis; store.redis_url_file and \
+                                   REDIS_URL set it too";
+                    self.fault(key, None, problem);
+                }
+                return None;
+            }
+        };
+        let is_redis = ["redis://", "rediss://", "redis+unix://", "unix://"]
+            .iter()
+            .any(|scheme| url.expose().starts_with(scheme))
+            && reqwest::Url::parse(url.expose()).is_ok();
+        if !is_redis {
+            let problem = "must be redis://[USER:PASSWORD@]HOST[:PORT][/DB] or \
+                           redis+unix:///PATH[?db=DB]";
+            self.fault(key, None, problem);
+        }
+        Some(url)
     }
 
     fn telemetry(&mut self, raw: &RawTelemetry) -> Option<Telemetry> {

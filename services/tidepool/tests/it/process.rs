@@ -5,10 +5,11 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use reqwest::header::CONTENT_TYPE;
-use reqwest::{Client, StatusCode};
+use reqwest::{Client, Method, StatusCode};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
 
 /// Longest wait for the banner; a machine that builds at the same time is slow.
 const START_MAX: Duration = Duration::from_secs(30);
@@ -52,11 +53,16 @@ impl Start {
 
     /// Demands a token of clients and one of operators. Requests of the test carry them.
     pub(crate) fn tokens(self, api: &str, operator: &str) -> Self {
+        self.tokens_of_requests(api, operator)
+            .set("TIDEPOOL_HTTP__API_TOKEN", api)
+            .set("TIDEPOOL_HTTP__OPERATOR_TOKEN", operator)
+    }
+
+    /// Requests of the test carry these, however the process has come to know them.
+    pub(crate) fn tokens_of_requests(self, api: &str, operator: &str) -> Self {
         Self {
             tokens: [Some(api.to_owned()), Some(operator.to_owned())],
             ..self
-                .set("TIDEPOOL_HTTP__API_TOKEN", api)
-                .set("TIDEPOOL_HTTP__OPERATOR_TOKEN", operator)
         }
     }
 
@@ -85,10 +91,14 @@ impl Start {
             .flatten()
             .and_then(|line| serde_json::from_str(&line).ok());
         let banner = banner.unwrap_or_else(|| panic!("no banner; the log: {}", read(&log)));
+        // Nodes that it starts may write there too: somebody has to take it.
+        let output =
+            tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         // Only who serves clients has an address for them.
         let url = |name: &str| banner[name].as_str().unwrap_or_default().to_owned();
         Tidepool {
             child,
+            output,
             api: url("api"),
             operator: url("operator"),
             keda: banner["keda"].as_str().map(str::to_owned),
@@ -122,6 +132,8 @@ fn read(path: &Path) -> String {
 /// A process that runs.
 pub(crate) struct Tidepool {
     child: Child,
+    /// Takes what it writes.
+    output: JoinHandle<()>,
     pub(crate) api: String,
     pub(crate) operator: String,
     /// Where KEDA calls, if it may.
@@ -164,7 +176,13 @@ impl Tidepool {
 
     /// A request to the operator API, ready to be sent.
     pub(crate) fn operate(&self, route: &str) -> reqwest::RequestBuilder {
-        let request = self.client.get(format!("{}{route}", self.operator));
+        self.order(Method::GET, route)
+    }
+
+    /// A request of any method to the operator API, ready to be sent.
+    pub(crate) fn order(&self, method: Method, route: &str) -> reqwest::RequestBuilder {
+        let url = format!("{}{route}", self.operator);
+        let request = self.client.request(method, url);
         with_token(request, self.tokens[1].as_deref())
     }
 
@@ -199,6 +217,11 @@ impl Tidepool {
         ended
             .unwrap_or_else(|_| panic!("{args:?} does not end within {STOP_MAX:?}"))
             .expect("the command runs")
+    }
+
+    /// Its number.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id().expect("a process that runs")
     }
 
     /// Everything logged in this folder so far, also by processes before this one.
@@ -239,6 +262,7 @@ impl Tidepool {
 /// Whatever a test fails at, what the process logged says more.
 impl Drop for Tidepool {
     fn drop(&mut self) {
+        self.output.abort();
         if std::thread::panicking() {
             eprintln!("the log of the process:\n{}", self.log());
         }

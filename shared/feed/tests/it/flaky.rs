@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use tidepool_store::{EmbeddedStore, Epoch, Log, Position, Records, StoreError, StoreFuture};
+use tidepool_store::{
+    Appended, EmbeddedStore, Epoch, Log, Position, Records, StoreError, StoreFuture,
+};
 
 /// A real log with a switch.
 pub(crate) struct FlakyLog {
@@ -54,6 +56,16 @@ impl Log for FlakyLog {
             }
             Ok(position)
         })
+    }
+
+    fn append_at(
+        &self,
+        stream: &str,
+        epoch: Epoch,
+        expected: Position,
+        records: Vec<Bytes>,
+    ) -> StoreFuture<Appended> {
+        self.inner.append_at(stream, epoch, expected, records)
     }
 
     fn read(&self, stream: &str, after: Position, limit: usize) -> StoreFuture<Records> {

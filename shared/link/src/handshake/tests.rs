@@ -15,17 +15,25 @@ fn config(role: Role, secret: Option<&str>) -> LinkConfig {
 /// A greeting in which each step passes `tamper` on its way.
 fn greeting(
     secrets: [Option<&str>; 2],
-    mut tamper: impl FnMut(usize, &mut Hello),
+    tamper: impl FnMut(usize, &mut Hello),
 ) -> Result<(Peer, Peer), Refused> {
     let client = config(Role::Balancer, secrets[0]);
     let server = config(Role::Node, secrets[1]);
-    let (opening, mut first) = Opening::begin(&client, LinkKind::Data, [1; 32]);
+    greeting_of(&client, &server, tamper)
+}
+
+fn greeting_of(
+    client: &LinkConfig,
+    server: &LinkConfig,
+    mut tamper: impl FnMut(usize, &mut Hello),
+) -> Result<(Peer, Peer), Refused> {
+    let (opening, mut first) = Opening::begin(client, LinkKind::Data, [1; 32]);
     tamper(1, &mut first);
-    let (welcoming, mut second) = Welcoming::begin(&server, first, [2; 32], true)?;
+    let (welcoming, mut second) = Welcoming::begin(server, first, [2; 32], true)?;
     tamper(2, &mut second);
-    let (node, mut third) = opening.prove(&client, second, true)?;
+    let (node, mut third) = opening.prove(client, second, true)?;
     tamper(3, &mut third);
-    let balancer = welcoming.finish(&server, &third)?;
+    let balancer = welcoming.finish(server, &third)?;
     Ok((node, balancer))
 }
 
@@ -47,6 +55,57 @@ fn another_secret_or_none_is_refused() {
     ] {
         let met = greeting(secrets, |_, _| {});
         assert_eq!(met.err(), Some(Refused::Secret), "{secrets:?}");
+    }
+}
+
+/// What a process knows: the secret, and the one before it.
+fn knowing(role: Role, secret: &str, previous: Option<&str>) -> LinkConfig {
+    let mut config = config(role, Some(secret));
+    let previous = previous.map(|previous| Secret::new(previous).unwrap());
+    if let Some(previous) = previous {
+        config.secret = config.secret.map(|secret| secret.with_previous(&previous));
+    }
+    config
+}
+
+#[test]
+fn a_secret_is_replaced_while_everybody_meets() {
+    const NEW: &str = "a new secret, as good as the old one";
+    const OTHER: &str = "nobody should know this one";
+    // Before, while and after every process is restarted with the new one.
+    let (before, between, after) = ((SECRET, None), (NEW, Some(SECRET)), (NEW, None));
+    for (client, server, meet) in [
+        (before, between, true),
+        (between, before, true),
+        (between, between, true),
+        (between, after, true),
+        (after, between, true),
+        (before, after, false),
+        (after, before, false),
+        ((OTHER, None), between, false),
+        (between, (OTHER, None), false),
+        ((OTHER, Some(NEW)), (NEW, Some(SECRET)), true),
+        ((OTHER, Some(NEW)), (SECRET, Some(OTHER)), true),
+    ] {
+        let ends = (
+            knowing(Role::Balancer, client.0, client.1),
+            knowing(Role::Node, server.0, server.1),
+        );
+        let met = greeting_of(&ends.0, &ends.1, |_, _| {});
+        assert_eq!(met.is_ok(), meet, "{client:?} calls {server:?}");
+        // With a client of before this release, whose first words tell nothing.
+        let met = greeting_of(&ends.0, &ends.1, |at, hello| {
+            if at == 1 {
+                hello.mac = None;
+            }
+        });
+        if client == server || client == between {
+            assert_eq!(
+                met.is_ok(),
+                meet,
+                "{client:?}, an older one, calls {server:?}"
+            );
+        }
     }
 }
 
@@ -117,7 +176,8 @@ fn strangers_from_elsewhere_need_a_secret() {
 fn secrets_are_long_and_never_shown() {
     let secret = Secret::new(format!("  {SECRET}\n")).unwrap();
     assert_eq!(format!("{secret:?}"), "Secret(..)");
-    assert_eq!(secret.sign(b"x"), Secret::new(SECRET).unwrap().sign(b"x"));
+    let plain = Secret::new(SECRET).unwrap();
+    assert_eq!(secret.current().sign(b"x"), plain.current().sign(b"x"));
     assert_eq!(Secret::new(" 123456789012345 ").unwrap_err().0, 15);
 }
 
@@ -125,7 +185,7 @@ fn secrets_are_long_and_never_shown() {
 fn the_code_is_hmac_sha256() {
     // RFC 4231, case 7: a key longer than the block.
     let secret = Secret::new([0xaa; 131]).unwrap();
-    let mac = secret.sign(
+    let mac = secret.current().sign(
         b"This is a test using a larger than block-size key and a larger than block-size data. \
           The key needs to be hashed before being used by the HMAC algorithm.",
     );

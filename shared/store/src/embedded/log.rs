@@ -5,8 +5,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::schema::{from_sql, to_sql};
 use crate::error::StoreError;
-use crate::limits::READ_BYTES_MAX;
-use crate::port::{Epoch, Position, Records};
+use crate::limits::{MISSED_RECORDS_MAX, READ_BYTES_MAX};
+use crate::port::{Appended, Epoch, Position, Records};
 
 struct Stream {
     id: i64,
@@ -26,6 +26,23 @@ fn find(db: &Connection, name: &str) -> rusqlite::Result<Option<Stream>> {
         .optional()
 }
 
+/// The stream as an append of `epoch` finds it, or the refusal.
+fn admitted(
+    db: &Connection,
+    name: &str,
+    epoch: Epoch,
+) -> rusqlite::Result<Result<Option<Stream>, StoreError>> {
+    let stream = find(db, name)?;
+    Ok(match stream {
+        Some(Stream { epoch: current, .. }) if epoch < current => Err(StoreError::Fenced {
+            name: name.to_owned(),
+            epoch,
+            current,
+        }),
+        stream => Ok(stream),
+    })
+}
+
 fn create(db: &Connection, name: &str, epoch: Epoch) -> rusqlite::Result<Stream> {
     db.prepare_cached("INSERT INTO streams (name, epoch, tail, live) VALUES (?1, ?2, 0, 1)")?
         .execute(params![name, to_sql(epoch.0)])?;
@@ -36,23 +53,18 @@ fn create(db: &Connection, name: &str, epoch: Epoch) -> rusqlite::Result<Stream>
     })
 }
 
-pub(super) fn append(
+/// Adds records to a stream that is there, or to one that comes into being with them.
+fn add(
     db: &Connection,
     name: &str,
+    stream: Option<Stream>,
     epoch: Epoch,
     records: &[Bytes],
-) -> rusqlite::Result<Result<Position, StoreError>> {
-    let stream = match find(db, name)? {
+) -> rusqlite::Result<Position> {
+    let stream = match stream {
         Some(stream) => stream,
         None => create(db, name, epoch)?,
     };
-    if epoch < stream.epoch {
-        return Ok(Err(StoreError::Fenced {
-            name: name.to_owned(),
-            epoch,
-            current: stream.epoch,
-        }));
-    }
     let mut tail = stream.tail;
     let mut insert =
         db.prepare_cached("INSERT INTO records (stream, position, body) VALUES (?1, ?2, ?3)")?;
@@ -62,7 +74,40 @@ pub(super) fn append(
     }
     db.prepare_cached("UPDATE streams SET epoch = ?2, tail = ?3, live = 1 WHERE id = ?1")?
         .execute(params![stream.id, to_sql(epoch.0), to_sql(tail)])?;
-    Ok(Ok(Position(tail)))
+    Ok(Position(tail))
+}
+
+pub(super) fn append(
+    db: &Connection,
+    name: &str,
+    epoch: Epoch,
+    records: &[Bytes],
+) -> rusqlite::Result<Result<Position, StoreError>> {
+    match admitted(db, name, epoch)? {
+        Ok(stream) => add(db, name, stream, epoch, records).map(Ok),
+        Err(refusal) => Ok(Err(refusal)),
+    }
+}
+
+pub(super) fn append_at(
+    db: &Connection,
+    name: &str,
+    epoch: Epoch,
+    expected: Position,
+    records: &[Bytes],
+) -> rusqlite::Result<Result<Appended, StoreError>> {
+    let stream = match admitted(db, name, epoch)? {
+        Ok(stream) => stream,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    let tail = stream.as_ref().map_or(0, |stream| stream.tail);
+    if tail != expected.0 {
+        return Ok(Ok(Appended::Moved {
+            tail: Position(tail),
+            missed: read(db, name, expected, MISSED_RECORDS_MAX)?,
+        }));
+    }
+    Ok(Ok(Appended::At(add(db, name, stream, epoch, records)?)))
 }
 
 pub(super) fn read(

@@ -45,24 +45,29 @@ pub(super) fn scripts() -> &'static Scripts {
     &SCRIPTS
 }
 
-/// Keys: meta, log. Arguments: epoch, 1 if the stream is listed, records.
+/// Keys: meta, log. Arguments: epoch, 1 if the stream is listed, expected tail or `any`, most
+/// records to tell about in a refusal, records.
 /// A new stream starts at the server's time in microseconds, so that no position comes twice even
 /// if the data were lost.
 const APPEND: &str = r"
 local epoch, tail, live = unpack(redis.call('HMGET', KEYS[1], 'epoch', 'tail', 'live'))
-if epoch and tonumber(ARGV[1]) < tonumber(epoch) then return {'fenced', epoch} end
-if live ~= '1' and ARGV[2] ~= '1' then return {'unlisted', 0} end
+if epoch and tonumber(ARGV[1]) < tonumber(epoch) then return {'fenced', epoch, {}} end
+if ARGV[3] ~= 'any' and (tail or '0') ~= ARGV[3] then
+  local missed = redis.call('XRANGE', KEYS[2], '(' .. ARGV[3] .. '-0', '+', 'COUNT', ARGV[4])
+  return {'moved', tail or '0', missed}
+end
+if live ~= '1' and ARGV[2] ~= '1' then return {'unlisted', 0, {}} end
 if not tail then
   local time = redis.call('TIME')
   tail = time[1] * 1000000 + time[2]
 end
-for i = 3, #ARGV do
+for i = 5, #ARGV do
   tail = tail + 1
   redis.call('XADD', KEYS[2], string.format('%.0f-0', tail), 'b', ARGV[i])
 end
 tail = string.format('%.0f', tail)
 redis.call('HSET', KEYS[1], 'epoch', ARGV[1], 'tail', tail, 'live', '1')
-return {'ok', tail}
+return {'ok', tail, {}}
 ";
 
 /// Keys: meta, log.

@@ -50,6 +50,16 @@ macro_rules! conformance {
             one_of_two_leaders_wins
             a_leader_cannot_tell_fenced_keys_from_others
         }
+        $crate::conformance::conformance! { $ports, crate::places:
+            appends_at_the_tail_only
+            a_refusal_tells_what_was_missed
+            a_refusal_tells_no_more_than_it_may
+            an_erased_stream_goes_on_where_it_was
+            old_epochs_are_fenced_wherever_they_append
+            nothing_comes_into_being_by_a_refusal
+            one_of_many_writers_gets_the_place
+            writers_who_catch_up_lose_nothing
+        }
         $crate::conformance::conformance! { $ports, crate::roster:
             tells_who_is_there
             members_go_when_their_time_is_over

@@ -6,6 +6,7 @@ mod durability;
 mod embedded;
 mod fencing;
 mod operators;
+mod places;
 mod ports;
 mod redis;
 mod roster;

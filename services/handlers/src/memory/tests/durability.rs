@@ -173,6 +173,15 @@ impl Log for Broken {
     fn append(&self, _: &str, _: Epoch, _: Vec<bytes::Bytes>) -> StoreFuture<Position> {
         full()
     }
+    fn append_at(
+        &self,
+        _: &str,
+        _: Epoch,
+        _: Position,
+        _: Vec<bytes::Bytes>,
+    ) -> StoreFuture<tidepool_store::Appended> {
+        full()
+    }
     fn read(&self, _: &str, _: Position, _: usize) -> StoreFuture<tidepool_store::Records> {
         Box::pin(std::future::ready(Ok(vec![])))
     }

@@ -22,7 +22,7 @@ use super::leadership::Mandate;
 use super::news::{Balancers, Nodes};
 use super::placing::{Placing, inventory};
 use super::sizing::{Placed, Shared, Sizing};
-use super::{Base, Sitting};
+use super::{Base, Sitting, telling};
 use crate::serve::supervision::{self, Estate};
 
 use super::drains::Drains;
@@ -50,6 +50,7 @@ pub(super) struct Reign {
     log: Option<DecisionLog>,
     pub(super) steering: JoinHandle<()>,
     pub(super) sizing: JoinHandle<()>,
+    pub(super) telling: JoinHandle<()>,
 }
 
 impl Reign {
@@ -100,6 +101,7 @@ impl Reign {
         let ports = ports(base, &estate, &mandate, Arc::clone(&targets));
         let (view, supervisor) = supervision::start(epoch.0, estate, ports, &base.ground.registry)?;
         feed.publish(changed(base.ground.name.as_str(), before, epoch.0));
+        let telling = telling::run(Arc::clone(base), Arc::clone(&mandate), view.clone());
         *base.sitting.write() = Some(Sitting {
             view,
             drains: drains.clone(),
@@ -121,6 +123,7 @@ impl Reign {
         let sizing = Sizing::run(Arc::clone(base), Arc::clone(&mandate), shared);
         Ok(Self {
             sizing: actix_web::rt::spawn(sizing),
+            telling: actix_web::rt::spawn(telling),
             mandate,
             supervisor,
             keeper,
@@ -136,6 +139,7 @@ impl Reign {
             (!self.supervisor.connected(), "the supervisor"),
             (self.steering.is_finished(), "the placing of workers"),
             (self.sizing.is_finished(), "the sizing of the fleet"),
+            (self.telling.is_finished(), "the telling of the pools"),
         ];
         let lost = parts.into_iter().find(|(is_lost, _)| *is_lost);
         lost.map(|(_, part)| part)
@@ -146,6 +150,7 @@ impl Reign {
     pub(super) async fn end(self, base: &Base) -> Carried {
         self.steering.abort();
         self.sizing.abort();
+        self.telling.abort();
         *base.sitting.write() = None;
         let saves = tokio::time::timeout(ACTOR_TIMEOUT, self.supervisor.send(Checkpoint)).await;
         let saves = saves.ok().and_then(Result::ok).unwrap_or_default();

@@ -92,10 +92,11 @@ fn seat(mandate: &Arc<Mandate>) -> Seat {
 #[actix::test]
 async fn a_term_that_lost_its_supervisor_or_a_task_gives_the_lease_up() {
     let (base, _folder) = base();
-    let losses: [fn(&Reign); 3] = [
+    let losses: [fn(&Reign); 4] = [
         |reign| reign.supervisor.do_send(Retire),
         |reign| reign.steering.abort(),
         |reign| reign.sizing.abort(),
+        |reign| reign.telling.abort(),
     ];
     for (epoch, lose) in (1..).zip(losses) {
         let mandate = mandate(epoch);

@@ -1,22 +1,25 @@
-//! What a controller shows operators: the whole cluster, as far as it is announced; and, while it
-//! leads, how pools are sized and why.
+//! What a controller shows operators: the whole cluster, as far as it is announced; while it leads,
+//! how pools are sized and why; and else what it has heard of that from the one who leads.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use tidepool_cluster::{NodeDocument, NodeStanding};
+use tidepool_cluster::{DesiredState, NodeDocument, NodeStanding};
 use tidepool_core::order::{ChangeError, ChangeFuture, ImportFuture, PoolChange};
 use tidepool_core::series::{SeriesAnswer, SeriesError, SeriesQuery};
 use tidepool_core::status::{
-    ComponentHealth, DrainError, Explanation, FleetView, NodeOrderError, NodeOrderFuture,
-    NodeStatus, PoolStatus, WorkerStatus,
+    ComponentHealth, DrainError, Explanation, FleetView, Hearsay, NodeOrderError, NodeOrderFuture,
+    NodeStatus, PoolStatus, Signals, WorkerStatus,
 };
-use tidepool_core::{NodeId, PoolName, Timestamp, WorkerId};
+use tidepool_core::{NodeId, PoolName, Timestamp, WorkerId, WorkerReport, WorkerState};
+use tidepool_supervisor::{PoolPlan, SupervisorView};
 use tokio::sync::watch;
 
 use super::election::Seat;
 use super::leadership::Standing;
 use super::{Base, Sitting};
+use crate::serve::supervision;
 use crate::serve::view::{otlp, status};
 
 /// One controller's window onto the cluster.
@@ -91,8 +94,10 @@ impl ClusterView {
 
 impl FleetView for ClusterView {
     fn pools(&self) -> Vec<PoolStatus> {
-        let sitting = self.sitting();
-        sitting.map_or_else(Vec::new, |sitting| sitting.view.pools())
+        match self.sitting() {
+            Some(sitting) => pools_of(&self.base, &sitting.view),
+            None => self.base.ground.heard.pools(),
+        }
     }
 
     fn explain(&self, pool: &PoolName) -> Option<Explanation> {
@@ -217,6 +222,12 @@ impl FleetView for ClusterView {
         })
     }
 
+    fn told_by(&self) -> Option<Hearsay> {
+        let leads = self.base.sitting.read().is_some();
+        let heard = &self.base.ground.heard;
+        (!leads).then(|| heard.told_by()).flatten()
+    }
+
     fn health(&self) -> Vec<ComponentHealth> {
         vec![
             self.base.ground.stores.health(),
@@ -224,6 +235,74 @@ impl FleetView for ClusterView {
             self.leadership(),
             self.cluster(),
         ]
+    }
+}
+
+/// Every pool as the one who leads knows it. One that has not been decided about is what it was
+/// configured to be, runs what is announced, and is to run what was said last.
+pub(super) fn pools_of(base: &Base, decided: &SupervisorView) -> Vec<PoolStatus> {
+    let mut pools = decided.pools();
+    let is_decided = |name: &PoolName| pools.iter().any(|pool| pool.pool == *name);
+    let plans = supervision::plans(&base.settings.pools, &base.pools);
+    let rest: Vec<PoolPlan> = plans
+        .into_iter()
+        .filter(|plan| !is_decided(&plan.spec.name))
+        .collect();
+    if !rest.is_empty() {
+        let nodes = base.nodes.seen();
+        let said = base.desired.reader().borrow().clone();
+        let undecided = |plan| undecided(&plan, &nodes.members, said.as_deref());
+        pools.extend(rest.into_iter().map(undecided));
+        pools.sort_by(|a, b| a.pool.cmp(&b.pool));
+    }
+    pools
+}
+
+fn undecided(
+    plan: &PoolPlan,
+    nodes: &BTreeMap<String, Arc<NodeDocument>>,
+    said: Option<&DesiredState>,
+) -> PoolStatus {
+    let name = &plan.spec.name;
+    let reports = nodes.values().filter_map(|node| node.report.as_ref());
+    let workers: Vec<&WorkerReport> = reports
+        .flat_map(|report| &report.workers)
+        .filter(|worker| worker.pool == *name)
+        .collect();
+    let count = |state| {
+        let found = workers.iter().filter(|worker| worker.state == state);
+        u32::try_from(found.count()).unwrap_or(u32::MAX)
+    };
+    let orders = said.into_iter().flat_map(|said| said.nodes.values());
+    let ready = workers
+        .iter()
+        .filter(|worker| worker.state == WorkerState::Ready);
+    let (busy_slots, slots) = ready.fold((0, 0), |(busy, slots), worker| {
+        (busy + worker.busy, slots + worker.slots)
+    });
+    PoolStatus {
+        pool: name.clone(),
+        kinds: plan.spec.kinds.iter().map(ToString::to_string).collect(),
+        policy: plan.policy.rule.name().to_owned(),
+        ready: count(WorkerState::Ready),
+        starting: count(WorkerState::Starting),
+        draining: count(WorkerState::Draining),
+        target: orders.filter_map(|orders| orders.get(name)).sum(),
+        min: plan.policy.bounds.min,
+        max: plan.policy.bounds.max,
+        score: None,
+        signals: Signals::default(),
+        paused: false,
+        pinned: None,
+        override_until: None,
+        reason: None,
+        cooldown_until: None,
+        queued: 0,
+        busy_slots,
+        slots,
+        metrics_age_s: None,
+        decided: None,
+        shadows: Vec::new(),
     }
 }
 
@@ -239,7 +318,7 @@ fn now() -> Timestamp {
 
 fn node_status(node: NodeId, document: &NodeDocument, is_drained: bool, age_s: f64) -> NodeStatus {
     let report = document.report.as_ref();
-    let mut pools = std::collections::BTreeMap::new();
+    let mut pools = BTreeMap::new();
     for worker in report.iter().flat_map(|report| &report.workers) {
         *pools.entry(worker.pool.clone()).or_default() += 1;
     }

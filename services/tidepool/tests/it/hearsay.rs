@@ -1,0 +1,163 @@
+//! What processes that do not lead say of the pools, whom they name for what they cannot do, and when
+//! a node calls itself ready.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::cluster::{Cluster, SOON, leads};
+use crate::process::{Tidepool, eventually};
+
+/// The problem in an answer of that status.
+async fn problem(request: reqwest::RequestBuilder, status: u16) -> Value {
+    let answer = request.send().await.expect("an answer");
+    let got = answer.status();
+    let body: Value = answer.json().await.expect("a problem");
+    assert_eq!(got, status, "{body}");
+    body
+}
+
+/// The pools that a process tells of, once these are those of `leader`, who said so a moment ago.
+async fn told(process: &Tidepool, leader: &str) -> Value {
+    eventually("the pools are told", SOON, async || {
+        let answer = process.operate("/v1/pools").send().await.ok()?;
+        let body: Value = answer.json().await.ok()?;
+        let (by, decided) = (&body["told_by"], &body["pools"][0]["decided"]);
+        let is_fresh = by["age_s"].as_f64()? < 4.0;
+        (by["leader"] == leader && is_fresh && !decided.is_null()).then(|| body.clone())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn every_process_tells_of_the_pools_and_names_who_decides() {
+    let cluster = Cluster::new().await;
+    let controller = cluster.run("controller", "one").await;
+    let node = cluster.run("node", "a").await;
+    let balancer = cluster.run("balancer", "front").await;
+    let standby = cluster
+        .prepare("controller", "two")
+        .set("TIDEPOOL_KEDA__ADDR", "127.0.0.1:0")
+        .run()
+        .await;
+    let epoch = leads(&controller, "one", SOON).await;
+    balancer.ask("echo", &json!({})).await;
+    let host = controller.operator.trim_start_matches("http://");
+    for process in [&node, &balancer, &standby] {
+        let body = told(process, "one").await;
+        assert_eq!(body["told_by"]["operator_addr"], host);
+        assert_eq!(body["told_by"]["epoch"], epoch);
+        let named = |pools: &Value| {
+            let pools = pools["pools"].as_array().expect("a list").clone();
+            let name = |pool: &Value| pool["pool"].as_str().expect("a name").to_owned();
+            pools.iter().map(name).collect::<Vec<_>>()
+        };
+        assert_eq!(named(&body), named(&controller.look("/v1/pools").await));
+        let status = process.look("/v1/status").await;
+        assert_eq!(status["leader"], "one");
+        assert_eq!(
+            status["pools"].as_array().unwrap().len(),
+            named(&body).len()
+        );
+        let echo = process.look("/v1/pools/echo").await;
+        assert_eq!(echo["told_by"]["leader"], "one");
+
+        let order = process.order(Method::PATCH, "/v1/pools/echo");
+        let refused = problem(order.body(r#"{"paused":true,"for":"1m"}"#), 503).await;
+        assert_eq!(refused["code"], "not_leader");
+        let detail = refused["detail"].as_str().unwrap();
+        assert!(detail.contains(&controller.operator), "{detail}");
+    }
+    assert_eq!(controller.look("/v1/status").await["told_by"], Value::Null);
+
+    // The number for KEDA is the leader's, whoever is asked for it.
+    for process in [&controller, &standby, &balancer, &node] {
+        let advice = eventually("a number", SOON, async || {
+            let answer = process.operate("/v1/pools/echo/keda").send().await.ok()?;
+            let is_good = answer.status().is_success();
+            let advice: Value = answer.json().await.ok()?;
+            is_good.then_some(advice)
+        })
+        .await;
+        assert_eq!(advice["epoch"], epoch);
+        assert!(advice["desired_workers"].as_u64() >= Some(1), "{advice}");
+        assert!(advice["metrics_age_s"].as_f64() < Some(10.0), "{advice}");
+    }
+}
+
+#[tokio::test]
+async fn the_drain_of_a_worker_elsewhere_names_its_node() {
+    let cluster = Cluster::new().await;
+    let controller = cluster.run("controller", "one").await;
+    let nodes = [
+        cluster.run("node", "a").await,
+        cluster.run("node", "b").await,
+    ];
+    let balancer = cluster.run("balancer", "front").await;
+    leads(&controller, "one", SOON).await;
+    let worker = eventually("a worker on a", SOON, async || {
+        let body = nodes[0].look("/v1/workers").await;
+        body["workers"][0]["id"].as_str().map(str::to_owned)
+    })
+    .await;
+    let drain = format!("/v1/workers/{worker}/drain");
+    for process in [&controller, &balancer, &nodes[1]] {
+        told_of_node(process, &nodes[0], &drain).await;
+    }
+    let unknown = balancer.order(Method::POST, "/v1/workers/echo-1@nobody/drain");
+    let detail = problem(unknown, 421).await["detail"].clone();
+    let detail = detail.as_str().unwrap();
+    assert!(detail.contains(&controller.operator), "{detail}");
+    let taken = nodes[0].order(Method::POST, &drain).send().await.unwrap();
+    assert_eq!(taken.status(), 202);
+}
+
+async fn told_of_node(process: &Tidepool, node: &Tidepool, drain: &str) {
+    eventually("the node is named", SOON, async || {
+        let answer = process.order(Method::POST, drain).send().await.ok()?;
+        let is_elsewhere = answer.status() == 421;
+        let body: Value = answer.json().await.ok()?;
+        let detail = body["detail"].as_str()?;
+        (is_elsewhere && detail.contains(&node.operator)).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_node_is_ready_when_its_workers_are() {
+    let cluster = Cluster::new().await;
+    // What no controller has ordered is run after a while.
+    let node = cluster
+        .prepare("node", "a")
+        .set("TIDEPOOL_POOLS__ECHO__MIN", 2)
+        .set("TIDEPOOL_POOLS__ECHO__MAX", 2)
+        .run()
+        .await;
+    let early = problem(node.operate("/readyz"), 503).await;
+    assert_eq!(early["code"], "not_ready");
+    assert!(
+        early["detail"]
+            .as_str()
+            .unwrap()
+            .contains("what this node is to run")
+    );
+    eventually("it is ready", SOON, async || {
+        let answer = node.operate("/readyz").send().await.ok()?;
+        let workers = node.look("/v1/workers").await;
+        let workers = workers["workers"].as_array()?;
+        let ready = workers.iter().filter(|worker| worker["state"] == "ready");
+        let ready = ready.count();
+        // The workers are looked at last: they only come here.
+        assert!(!answer.status().is_success() || ready == 2, "{workers:?}");
+        answer.status().is_success().then_some(())
+    })
+    .await;
+    // Nobody has said anything of pools.
+    let nobody = problem(node.operate("/v1/pools"), 503).await;
+    assert_eq!(nobody["code"], "not_leader");
+    assert!(
+        nobody["detail"]
+            .as_str()
+            .unwrap()
+            .starts_with("no controller")
+    );
+}
