@@ -240,19 +240,6 @@ fn every_rule_is_checked() {
             "store = { kind = 'redis', redis_url = 'http://h' }",
             "must be redis://",
         ),
-        (
-            "store = { kind = 'redis', redis_url_file = '/missing' }",
-            "tidepool.toml:1): cannot be read",
-        ),
-        (
-            "store = { kind = 'redis', redis_url = 'redis://h', redis_url_file = '/missing' }",
-            "set one of them",
-        ),
-        ("cluster.previous_secret = 'short'", "has 5 bytes"),
-        (
-            "cluster.previous_secret = '0123456789abcdef'",
-            "cluster.secret is needed",
-        ),
         ("store.path = ''", "must not be empty"),
         ("telemetry.sample_ratio = 1.01", "from 0 to 1"),
         ("telemetry.sample_ratio = nan", "from 0 to 1"),
@@ -376,6 +363,28 @@ fn tokens_are_read_from_files() {
     assert!(setup.fault().contains("larger than"));
     let setup = setup.variable("TIDEPOOL_HTTP__OPERATOR_TOKEN", "other");
     assert!(setup.fault().contains("set one of them"));
+}
+
+#[test]
+fn secrets_of_a_cluster_are_checked() {
+    for (toml, told) in [
+        (
+            "store = { kind = 'redis', redis_url_file = '/missing' }",
+            "tidepool.toml:1): cannot be read",
+        ),
+        (
+            "store = { kind = 'redis', redis_url = 'redis://h', redis_url_file = '/missing' }",
+            "set one of them",
+        ),
+        ("cluster.previous_secret = 'short'", "has 5 bytes"),
+        (
+            "cluster.previous_secret = '0123456789abcdef'",
+            "cluster.secret is needed",
+        ),
+    ] {
+        let fault = Setup::new(toml).fault();
+        assert!(fault.contains(told), "{toml}: {fault}");
+    }
 }
 
 #[test]
