@@ -146,6 +146,10 @@ impl Processes {
             .envs((config.environment)(name))
             .env(MARK, format!("{}/{name}", config.cluster))
             .stdin(Stdio::null())
+            // What it says of itself is nothing that a reader of the controller's output asked for,
+            // and must not end the node when that reader has gone. Its log goes where the
+            // controller's goes.
+            .stdout(Stdio::null())
             .process_group(0)
             .spawn();
         match child {

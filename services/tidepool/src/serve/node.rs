@@ -111,24 +111,8 @@ impl NodeRole {
         let addresses = BTreeMap::from([("node".to_owned(), links.addr.to_string())]);
         let operators = ground.serve_operators(settings, ("node", addresses), (view, advisor))?;
 
-        let link_addr = settings.node.advertise_addr.clone();
-        let document = NodeDocument {
-            name: ground.name.to_string(),
-            version: VERSION.to_owned(),
-            link_addr: link_addr.unwrap_or_else(|| links.addr.to_string()),
-            operator_addr: operators.addr.to_string(),
-            standing: NodeStanding::Ready,
-            workers_max: settings.node.workers_max,
-            report: None,
-        };
-        let draining = ground.draining.subscribe();
-        let announcer = Announcer::start(
-            Arc::clone(&ground.stores.roster),
-            NODES,
-            ground.name.to_string(),
-            nudge.clone(),
-            move || announced(&document, &latest, &draining).to_bytes(),
-        );
+        let addresses = (links.addr, operators.addr);
+        let announcer = announce(settings, &ground, addresses, (latest, nudge.clone()));
         let ordered = Ordered {
             node: node.clone(),
             readiness,
@@ -189,6 +173,33 @@ impl NodeRole {
             has_tokens: settings.cluster.secret.is_some(),
         }
     }
+}
+
+/// Says that this node is there, and what it runs.
+fn announce(
+    settings: &Settings,
+    ground: &Ground,
+    (links, operators): (SocketAddr, SocketAddr),
+    (latest, nudge): (Arc<RwLock<Option<NodeReport>>>, Nudge),
+) -> Announcer {
+    let link_addr = settings.node.advertise_addr.clone();
+    let document = NodeDocument {
+        name: ground.name.to_string(),
+        version: VERSION.to_owned(),
+        link_addr: link_addr.unwrap_or_else(|| links.to_string()),
+        operator_addr: operators.to_string(),
+        standing: NodeStanding::Ready,
+        workers_max: settings.node.workers_max,
+        report: None,
+    };
+    let draining = ground.draining.subscribe();
+    Announcer::start(
+        Arc::clone(&ground.stores.roster),
+        NODES,
+        ground.name.to_string(),
+        nudge,
+        move || announced(&document, &latest, &draining).to_bytes(),
+    )
 }
 
 /// What the node says of itself now.

@@ -8,6 +8,8 @@ use serde_json::json;
 
 use super::*;
 
+mod secrets;
+
 /// A configuration in the making.
 struct Setup {
     folder: tempfile::TempDir,
@@ -240,19 +242,6 @@ fn every_rule_is_checked() {
             "store = { kind = 'redis', redis_url = 'http://h' }",
             "must be redis://",
         ),
-        (
-            "store = { kind = 'redis', redis_url_file = '/missing' }",
-            "tidepool.toml:1): cannot be read",
-        ),
-        (
-            "store = { kind = 'redis', redis_url = 'redis://h', redis_url_file = '/missing' }",
-            "set one of them",
-        ),
-        ("cluster.previous_secret = 'short'", "has 5 bytes"),
-        (
-            "cluster.previous_secret = '0123456789abcdef'",
-            "cluster.secret is needed",
-        ),
         ("store.path = ''", "must not be empty"),
         ("telemetry.sample_ratio = 1.01", "from 0 to 1"),
         ("telemetry.sample_ratio = nan", "from 0 to 1"),
@@ -376,30 +365,6 @@ fn tokens_are_read_from_files() {
     assert!(setup.fault().contains("larger than"));
     let setup = setup.variable("TIDEPOOL_HTTP__OPERATOR_TOKEN", "other");
     assert!(setup.fault().contains("set one of them"));
-}
-
-#[test]
-fn the_address_of_redis_may_be_in_a_file() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("redis_url");
-    std::fs::write(&file, "redis://u:hunter2@h:6379/1\n").unwrap();
-    let setup = Setup::new(&format!(
-        "store = {{ kind = 'redis', redis_url_file = '{}' }}",
-        file.display()
-    ));
-    let settings = setup.settings();
-    assert!(
-        matches!(&settings.store, Store::Redis { url } if url.expose() == "redis://u:hunter2@h:6379/1")
-    );
-    let told = format!("{settings:?} {}", setup.load().unwrap().effective.to_toml());
-    assert!(!told.contains("hunter2"), "{told}");
-    std::fs::write(&file, "http://u:hunter2@h").unwrap();
-    let fault = setup.fault();
-    assert!(
-        fault.starts_with("store.redis_url_file ") && fault.contains("must be redis://"),
-        "{fault}"
-    );
-    assert!(!fault.contains("hunter2"), "{fault}");
 }
 
 #[test]

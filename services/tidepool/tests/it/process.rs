@@ -9,7 +9,6 @@ use reqwest::{Client, Method, StatusCode};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
-use tokio::task::JoinHandle;
 
 /// Longest wait for the banner; a machine that builds at the same time is slow.
 const START_MAX: Duration = Duration::from_secs(30);
@@ -91,14 +90,10 @@ impl Start {
             .flatten()
             .and_then(|line| serde_json::from_str(&line).ok());
         let banner = banner.unwrap_or_else(|| panic!("no banner; the log: {}", read(&log)));
-        // Nodes that it starts may write there too: somebody has to take it.
-        let output =
-            tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         // Only who serves clients has an address for them.
         let url = |name: &str| banner[name].as_str().unwrap_or_default().to_owned();
         Tidepool {
             child,
-            output,
             api: url("api"),
             operator: url("operator"),
             keda: banner["keda"].as_str().map(str::to_owned),
@@ -132,8 +127,6 @@ fn read(path: &Path) -> String {
 /// A process that runs.
 pub(crate) struct Tidepool {
     child: Child,
-    /// Takes what it writes.
-    output: JoinHandle<()>,
     pub(crate) api: String,
     pub(crate) operator: String,
     /// Where KEDA calls, if it may.
@@ -262,7 +255,6 @@ impl Tidepool {
 /// Whatever a test fails at, what the process logged says more.
 impl Drop for Tidepool {
     fn drop(&mut self) {
-        self.output.abort();
         if std::thread::panicking() {
             eprintln!("the log of the process:\n{}", self.log());
         }

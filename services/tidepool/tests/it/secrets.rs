@@ -148,6 +148,26 @@ async fn make_errors(balancer: &Tidepool, operated: &[&Tidepool]) {
     }
 }
 
+/// One that does not belong here, and one that the store does not let in.
+async fn strangers(cluster: &Guarded) -> Vec<Tidepool> {
+    let mut strangers = Vec::new();
+    for (name, secret, password) in [
+        ("stranger", FOREIGN_SECRET, REDIS_PASSWORD),
+        ("locked-out", CLUSTER_SECRET, WRONG_PASSWORD),
+    ] {
+        let mut start = cluster.prepare("node", name);
+        for (name, value) in cluster.variables(secret, password) {
+            start = start.set(name, value);
+        }
+        let file = cluster.file("foreign", FOREIGN_SECRET);
+        if name == "stranger" {
+            start = start.set("TIDEPOOL_CLUSTER__PREVIOUS_SECRET_FILE", file);
+        }
+        strangers.push(start.run().await);
+    }
+    strangers
+}
+
 /// Everything that a process tells operators.
 async fn told(process: &Tidepool) -> String {
     let mut told = String::new();
@@ -223,22 +243,7 @@ async fn no_secret_is_told_by_any_process() {
     let stored = json!({ "op": "store", "namespace": "n", "items": [{ "text": "a" }] });
     balancer.ask("memory", &stored).await;
 
-    // One that does not belong here, and one that the store does not let in.
-    let mut strangers = Vec::new();
-    for (name, secret, password) in [
-        ("stranger", FOREIGN_SECRET, REDIS_PASSWORD),
-        ("locked-out", CLUSTER_SECRET, WRONG_PASSWORD),
-    ] {
-        let mut start = cluster.prepare("node", name);
-        for (name, value) in cluster.variables(secret, password) {
-            start = start.set(name, value);
-        }
-        let file = cluster.file("foreign", FOREIGN_SECRET);
-        if name == "stranger" {
-            start = start.set("TIDEPOOL_CLUSTER__PREVIOUS_SECRET_FILE", file);
-        }
-        strangers.push(start.run().await);
-    }
+    let strangers = strangers(&cluster).await;
     eventually("the strangers are refused", SOON, async || {
         let refused = balancer
             .log()
