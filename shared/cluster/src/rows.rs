@@ -324,8 +324,15 @@ mod tests {
         format!("{bare:?} {counts:?}")
     }
 
+    /// All of it, the histograms as their counts.
+    fn exactly(reports: &[PoolReport]) -> Vec<String> {
+        let counts = |report: &PoolReport| (report.wait.counted(None), report.work.counted(None));
+        let told = |report| format!("{} {:?}", facts(report), counts(report));
+        reports.iter().map(told).collect()
+    }
+
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(12))]
+        #![proptest_config(ProptestConfig::with_cases(6))]
         #[test]
         fn the_last_windows_of_a_thousand_pools_fit_and_the_newest_is_whole(
             name_len in 5..NAME_LEN_MAX, counted in 0_u64..120, octaves in 1_u32..18,
@@ -366,7 +373,10 @@ mod tests {
         });
         let document = balancer(windows.collect());
         let read = BalancerDocument::from_bytes(&document.to_bytes().unwrap()).unwrap();
-        assert_eq!(format!("{read:?}"), format!("{document:?}"));
+        assert_eq!(read.windows.len(), document.windows.len());
+        for (read, written) in read.windows.iter().zip(&document.windows) {
+            assert_eq!(exactly(&read.reports), exactly(&written.reports));
+        }
         let idle = NumberedReports {
             number: 1,
             reports: (0..1_000).map(|n| report(n, 9, 0, 1)).collect(),
@@ -396,13 +406,12 @@ mod tests {
         let document = balancer(vec![window.clone()]);
         let bytes = document.to_bytes().unwrap();
         let read: Before = rmp_serde::from_slice(&bytes).unwrap();
-        let of = |report: &PoolReport| format!("{report:?}");
-        assert_eq!(of(&read.windows[0].reports[0]), of(&window.reports[0]));
+        assert_eq!(exactly(&read.windows[0].reports), exactly(&window.reports));
         // Its own words are maps with names.
         let theirs = rmp_serde::to_vec_named(&read).unwrap();
         let read = BalancerDocument::from_bytes(&theirs).unwrap();
         assert_eq!(read.standing, BalancerStanding::Serving);
-        assert_eq!(of(&read.windows[0].reports[0]), of(&window.reports[0]));
+        assert_eq!(exactly(&read.windows[0].reports), exactly(&window.reports));
         // A later one has appended something.
         let row = rmp_serde::to_vec(&((1, (2, 3)), "later")).unwrap();
         let Row(read): Row<((u8, (u8, u8)),)> = rmp_serde::from_slice(&row).unwrap();
