@@ -137,12 +137,12 @@ impl Patterns {
         let mut learner = shared.lock();
         let clock = &self.0.clock;
         if let Some(work) = &observation.work {
-            for window in clock.windows(now, work.window_s, work.arrivals) {
-                let pattern = &mut learner.pattern;
-                pattern.observe(window.at_ms, window.seconds, window.arrivals);
-                let rival = &mut learner.rival;
+            let Learner { pattern, rival, .. } = &mut *learner;
+            let windows = clock.windows(now, work.window_s, work.arrivals);
+            pattern.observe_cut(windows.map(|window| {
                 rival.observe(window.at_ms, window.seconds, window.arrivals);
-            }
+                (window.at_ms, window.seconds, window.arrivals)
+            }));
             if let Some(late) = work.late {
                 let at_ms = clock.at_ms(now);
                 learner.pattern.budget(at_ms, work.arrivals, late);

@@ -1,7 +1,8 @@
 //! Orders of operators: kept in the store before they count, told on the feed, and ended on time.
 //!
-//! The desk is the only writer. The supervisor looks at it each time it decides, which is also
-//! when an order that has run out ends; nothing waits for the store there.
+//! The desk is the only writer, for operators and for the clock: the supervisor looks at it each time
+//! it decides, which is when an order that has run out ends. Nothing waits for the store there, so an
+//! end may fall into the middle of a change; each takes effect in one step on what stands by then.
 
 pub(crate) mod rules;
 
@@ -103,15 +104,17 @@ impl OrderDesk {
     pub(crate) fn in_force(&self, pool: &PoolName, now: Timestamp) -> Option<Override> {
         let desk = &self.0;
         let standing = desk.standing(pool);
-        let Some((left, told)) = rules::expire(&standing, now) else {
+        if rules::expire(&standing, now).is_none() {
             return rules::to_override(&standing);
+        }
+        let Some((old, left, told)) = desk.expire(pool, now) else {
+            // An operator was faster.
+            return rules::to_override(&desk.standing(pool));
         };
-        let in_force = rules::to_override(&left);
-        desk.tell(pool, (&standing, &left), "the clock", Some(told));
-        desk.put(pool, left);
+        desk.tell(pool, (&old, &left), "the clock", Some(told));
         desk.ended.lock().insert(pool.clone());
         desk.has_ended.notify_one();
-        in_force
+        rules::to_override(&left)
     }
 }
 
@@ -120,13 +123,28 @@ impl Desk {
         self.standing.read().get(pool).cloned().unwrap_or_default()
     }
 
-    fn put(&self, pool: &PoolName, standing: Standing) {
+    /// Ends what has run out, in one step: an order that is made meanwhile is not overwritten. Returns
+    /// what stood, what is left, and what ended.
+    fn expire(
+        &self,
+        pool: &PoolName,
+        now: Timestamp,
+    ) -> Option<(Arc<Standing>, Standing, &'static str)> {
         let mut all = self.standing.write();
-        if standing.is_empty() {
-            all.remove(pool);
-        } else {
-            all.insert(pool.clone(), Arc::new(standing));
-        }
+        let standing = Arc::clone(all.get(pool)?);
+        let (left, told) = rules::expire(&standing, now)?;
+        put(&mut all, pool, left.clone());
+        Some((standing, left, told))
+    }
+
+    /// Makes a change of `before` stand. What the clock ended while the change was written stays
+    /// ended. Returns what stands.
+    fn replace(&self, pool: &PoolName, before: &Standing, after: Standing) -> Standing {
+        let mut all = self.standing.write();
+        let current = all.get(pool).cloned().unwrap_or_default();
+        let merged = rules::merge(before, &current, after);
+        put(&mut all, pool, merged.clone());
+        merged
     }
 
     async fn change(&self, pool: &PoolName, change: PoolChange) -> Result<Standing, ChangeError> {
@@ -137,7 +155,7 @@ impl Desk {
         let after = rules::apply(&before, configured, &change, (self.ports.now)())?;
         let kept = self.keep(pool, &after).await;
         kept.map_err(|error| ChangeError::Unavailable(error.to_string()))?;
-        self.put(pool, after.clone());
+        let after = self.replace(pool, &before, after);
         let by: String = change.by.chars().take(64).collect();
         self.tell(pool, (&before, &after), &by, change.reason.as_deref());
         tracing::info!(%pool, by, "an operator changed the orders of a pool");
@@ -174,6 +192,14 @@ impl Desk {
             "sentence": sentence(*configured, (old, new), by, reason, until.as_deref()),
         });
         (self.ports.publish)(EventDraft::of_pool("config.applied", pool, data));
+    }
+}
+
+fn put(all: &mut BTreeMap<PoolName, Arc<Standing>>, pool: &PoolName, standing: Standing) {
+    if standing.is_empty() {
+        all.remove(pool);
+    } else {
+        all.insert(pool.clone(), Arc::new(standing));
     }
 }
 

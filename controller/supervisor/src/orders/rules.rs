@@ -192,6 +192,24 @@ pub(crate) fn expire(standing: &Standing, now: Timestamp) -> Option<(Standing, &
     Some((left, ended))
 }
 
+/// What stands after a change from `before` to `after`, when meanwhile the clock has left only
+/// `current` of what stood before: what the change did not touch stays as it is now.
+pub(crate) fn merge(before: &Standing, current: &Standing, after: Standing) -> Standing {
+    let Standing { bounds, hold } = after;
+    Standing {
+        bounds: if bounds == before.bounds {
+            current.bounds.clone()
+        } else {
+            bounds
+        },
+        hold: if hold == before.hold {
+            current.hold.clone()
+        } else {
+            hold
+        },
+    }
+}
+
 /// The orders as the policy obeys them. They end by being left out, so none has an end here.
 pub(crate) fn to_override(standing: &Standing) -> Option<Override> {
     let set = standing.bounds.as_ref();

@@ -24,11 +24,18 @@ impl Office {
 
     /// A desk as a process opens it at its start.
     async fn open(&self) -> OrderDesk {
+        self.open_with(self.ports()).await
+    }
+
+    fn ports(&self) -> DeskPorts {
         let (events, now_ms) = (Arc::clone(&self.events), Arc::clone(&self.now_ms));
-        let ports = DeskPorts {
+        DeskPorts {
             publish: Box::new(move |event| events.lock().push(event)),
             now: Box::new(move || Timestamp(now_ms.load(Ordering::Relaxed))),
-        };
+        }
+    }
+
+    async fn open_with(&self, ports: DeskPorts) -> OrderDesk {
         let plans = [plan(Policy::tidepool(1, 8))];
         OrderDesk::open(Arc::clone(&self.kv), &plans, ports)
             .await
@@ -118,4 +125,80 @@ async fn changes_at_the_same_time_do_not_undo_each_other() {
     let standing = office.open().await.standing(&pool_name());
     assert_eq!(standing.pinned(), Some(5));
     assert_eq!(standing.bounds.as_ref().unwrap().max, Some(20));
+}
+
+/// What was told of ends.
+fn ends(office: &Office) -> Vec<Value> {
+    let events = office.events.lock();
+    let by_clock = events.iter().filter(|e| e.data["by"] == "the clock");
+    by_clock.map(|event| event.data["reason"].clone()).collect()
+}
+
+/// A desk that an interruption knows once it is open.
+type Known = Arc<std::sync::OnceLock<OrderDesk>>;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_made_while_another_ends_is_not_lost() {
+    let office = Office::new();
+    let known = Known::default();
+    let (desk, runtime) = (Arc::clone(&known), tokio::runtime::Handle::current());
+    let mut ports = office.ports();
+    let publish = ports.publish;
+    ports.publish = Box::new(move |event| {
+        let is_end = event.data["by"] == "the clock";
+        publish(event);
+        if !is_end {
+            return;
+        }
+        // The operator's change is whole before the end that is being told returns.
+        let (desk, runtime) = (desk.get().unwrap().clone(), runtime.clone());
+        let change = move || runtime.block_on(desk.change(&pool_name(), pin(3)));
+        std::thread::spawn(change).join().unwrap().unwrap();
+    });
+    let desk = office.open_with(ports).await;
+    known.get_or_init(|| desk.clone());
+    desk.change(&pool_name(), pin(5)).await.unwrap();
+    office.now_ms.fetch_add(60_000, Ordering::Relaxed);
+    let now = office.now();
+    tokio::task::block_in_place(|| desk.in_force(&pool_name(), now));
+    assert_eq!(desk.standing(&pool_name()).pinned(), Some(3));
+    let order = desk.in_force(&pool_name(), now).unwrap();
+    assert_eq!(order.pin, Some(3));
+    assert_eq!(ends(&office), ["the pin ended"]);
+    let kept = office.open().await.standing(&pool_name());
+    assert_eq!(kept.pinned(), Some(3), "it would survive a crash");
+}
+
+#[tokio::test]
+async fn an_order_that_ends_while_another_is_made_does_not_come_back() {
+    let office = Office::new();
+    let known = Known::default();
+    let desk = Arc::clone(&known);
+    let mut ports = office.ports();
+    let now = ports.now;
+    // Asked for the time within the second change, the clock strikes for the first.
+    let strikes = Arc::new(AtomicU64::new(0));
+    let struck = Arc::clone(&strikes);
+    ports.now = Box::new(move || {
+        let now = now();
+        if struck.swap(0, Ordering::Relaxed) > 0 {
+            let order = desk.get().unwrap().in_force(&pool_name(), now);
+            assert_eq!(order, None);
+        }
+        now
+    });
+    let desk = office.open_with(ports).await;
+    known.get_or_init(|| desk.clone());
+    desk.change(&pool_name(), pin(5)).await.unwrap();
+    office.now_ms.fetch_add(60_000, Ordering::Relaxed);
+    strikes.store(1, Ordering::Relaxed);
+    let bounds = PoolChange {
+        max: Some(Some(20)),
+        ..PoolChange::default()
+    };
+    let after = desk.change(&pool_name(), bounds).await.unwrap();
+    assert_eq!(after.pinned(), None, "its end was told");
+    let order = desk.in_force(&pool_name(), office.now()).unwrap();
+    assert_eq!((order.pin, order.max), (None, Some(20)));
+    assert_eq!(ends(&office), ["the pin ended"]);
 }
