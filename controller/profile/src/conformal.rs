@@ -2,7 +2,7 @@
 //! "Adaptive Conformal Inference Under Distribution Shift", 2021).
 //!
 //! After each miss a higher quantile of the past residuals is asked for, after each hit a slightly
-//! lower one, such that in the long run the wanted share of forecasts is exceeded.
+//! lower one, such that in the long run the wanted share of observations stays below it.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +14,28 @@ const STEP: f64 = 0.3;
 const DEBT_STEPS_MAX: f64 = 10.0;
 /// Samples over which the shown coverage is averaged.
 const SHOWN_SAMPLES: f64 = 1_000.0;
+
+/// The bounds that one observation judged, and those of them that held.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Tally {
+    judged: u32,
+    held: u32,
+    /// Sum of the shares of outcomes that they were meant to cover.
+    targets: f64,
+}
+
+impl Tally {
+    /// Adds a bound that was meant to cover a share `target` of outcomes.
+    pub(crate) fn add(&mut self, target: f64, did_hold: bool) {
+        self.judged += 1;
+        self.held += u32::from(did_hold);
+        self.targets += target;
+    }
+
+    pub(crate) fn judged(&self) -> u64 {
+        u64::from(self.judged)
+    }
+}
 
 /// A level that follows its misses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -35,16 +57,22 @@ impl Conformal {
         (target - self.shift).clamp(0.5, 1.0)
     }
 
-    /// Takes notice of whether the bound for `target` held.
-    pub(crate) fn judge(&mut self, target: f64, did_hold: bool) {
-        let aimed = 1.0 - target;
+    /// Takes notice of the bounds that one observation judged. The level moves by one step however
+    /// many they were: the same arrivals do not surprise twice.
+    pub(crate) fn judge(&mut self, tally: Tally) {
+        if tally.judged == 0 {
+            return;
+        }
+        let Tally { judged, held, .. } = tally;
+        let aimed = 1.0 - tally.targets / f64::from(judged);
         let step = STEP * aimed;
-        let missed = if did_hold { 0.0 } else { 1.0 };
+        let missed = f64::from(judged - held) / f64::from(judged);
         let lowest = -aimed - DEBT_STEPS_MAX * step;
         self.shift = (self.shift + step * (aimed - missed)).clamp(lowest, 2.0 * aimed);
-        self.judged += 1;
-        self.held += u64::from(did_hold);
-        let share = 1.0 / (self.judged as f64).min(SHOWN_SAMPLES);
+        self.judged += u64::from(judged);
+        self.held += u64::from(held);
+        let shown = (self.judged as f64).min(SHOWN_SAMPLES);
+        let share = (f64::from(judged) / shown).min(1.0);
         self.recent += share * (1.0 - missed - self.recent);
     }
 

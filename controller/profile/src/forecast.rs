@@ -16,7 +16,9 @@ pub struct Forecast {
     pub lead_s: f64,
     /// Rate that is as likely exceeded as not.
     pub median_rate: f64,
-    /// Rate that a share [`quantile`](Self::quantile) of outcomes stays below. Never under the median.
+    /// Rate that a share [`quantile`](Self::quantile) of outcomes stays below. Never under the median,
+    /// and never above one and a half times the larger of it and the largest hour learned, with a
+    /// margin for chance.
     pub floor_rate: f64,
     /// Rate that 99 % of outcomes stay below. Never under the median.
     pub upper_rate: f64,

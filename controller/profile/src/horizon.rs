@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Contest, QUANTILES,
     blend::{Blend, Known, Shares},
-    conformal::Conformal,
+    conformal::{Conformal, Tally},
     residual::{RESIDUAL_MAX, Residuals},
     scatter::Scatter,
     stored,
@@ -44,6 +44,10 @@ const DOUBTED_ABOVE: f64 = 1.0;
 pub(crate) const JUDGED_S: f64 = 20.0;
 /// Arrivals added on both sides of a ratio: a handful of arrivals is not a trend.
 pub(crate) const DOUBT: f64 = 2.0;
+/// A floor is at most this many times the larger of the median and the largest hour that was learned...
+const FLOOR_TIMES_MAX: f64 = 1.5;
+/// ...and so many standard deviations of arrivals by chance.
+const CHANCE_DEVIATIONS: f64 = 3.0;
 /// A lead that changed by more than this factor has new residuals.
 const LEAD_CHANGE_MAX: f64 = 1.6;
 
@@ -92,6 +96,8 @@ struct Pending {
     /// Residual that the floor allowed for, and the quantile that it was meant to be.
     floor: f64,
     target: f64,
+    /// The most that the floor may be, in requests per second.
+    most_rate: f64,
 }
 
 /// Forecasts a certain time ahead.
@@ -141,12 +147,23 @@ struct Present {
     shares: Shares,
 }
 
+/// What a floor is to be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Aim {
+    /// Share of outcomes that it should cover.
+    pub(crate) quantile: f64,
+    /// The most that it may be, in requests per second.
+    pub(crate) most_rate: f64,
+}
+
 /// Forecasts whose time has not come. They are neither stored nor compared: what was under way when
 /// a process stopped is never judged.
 #[derive(Clone, Debug, Default)]
 struct Flights {
     queue: VecDeque<Pending>,
     next_ms: u64,
+    /// What the observation under way has judged so far.
+    tally: Tally,
 }
 
 impl PartialEq for Flights {
@@ -212,8 +229,8 @@ impl Horizon {
         now_ms >= self.flights.next_ms
     }
 
-    /// Remembers a forecast made now, and the growth that a rival expects.
-    pub(crate) fn begin(&mut self, now_ms: u64, known: Known, target: f64, rival: Option<f64>) {
+    /// Remembers a forecast made now, its floor, and the growth that a rival expects.
+    pub(crate) fn begin(&mut self, now_ms: u64, known: Known, aim: Aim, rival: Option<f64>) {
         self.flights.next_ms = now_ms + (self.every_s() * 1_000.0) as u64;
         if self.flights.queue.len() >= PENDING_MAX {
             self.flights.queue.pop_front();
@@ -227,7 +244,8 @@ impl Horizon {
             ln_forecast: self.ln_forecast(known),
             ln_challenger: rival.map(|growth| known.ln_last + growth),
             floor: self.present.spread.floor,
-            target,
+            target: aim.quantile,
+            most_rate: aim.most_rate,
         });
     }
 
@@ -264,8 +282,9 @@ impl Horizon {
     }
 
     /// Judges the forecasts whose time has come by the rate of now, which is absent after a gap.
-    /// Returns what can be learned from the last of them about bursts.
-    pub(crate) fn judge(&mut self, now_ms: u64, rate: Option<f64>, target: f64) -> Option<Judged> {
+    /// Returns what can be learned from the last of them about bursts. An observation ends with
+    /// [`settle`](Self::settle).
+    pub(crate) fn judge(&mut self, now_ms: u64, rate: Option<f64>) -> Option<Judged> {
         let mut last = None;
         let is_due = |pending: &mut Pending| pending.due_ms <= now_ms;
         while let Some(pending) = self.flights.queue.pop_front_if(is_due) {
@@ -274,11 +293,19 @@ impl Horizon {
                 last = Some(self.judge_one(&pending, rate));
             }
         }
-        let is_young = self.judged < YOUNG_JUDGED;
-        if last.is_some() && (is_young || self.judged.is_multiple_of(REFRESH_EVERY)) {
+        last
+    }
+
+    /// An observation is over: charges the coverage of the floor with it, once, and learns from what
+    /// it judged. The next floors are at the quantile `target`.
+    pub(crate) fn settle(&mut self, target: f64) {
+        let tally = std::mem::take(&mut self.flights.tally);
+        self.conformal.judge(tally);
+        let before = self.judged - tally.judged();
+        let is_turn = before / REFRESH_EVERY != self.judged / REFRESH_EVERY;
+        if is_turn || (self.judged < YOUNG_JUDGED && tally.judged() > 0) {
             self.refresh(target);
         }
-        last
     }
 
     fn judge_one(&mut self, pending: &Pending, rate: f64) -> Judged {
@@ -288,7 +315,9 @@ impl Horizon {
         let kept = self.kept(RESIDUAL_HALF_LIFE_DAYS);
         self.judged += 1;
         let share = (1.0 - self.kept(LOSS_HALF_LIFE_DAYS)).max(1.0 / self.judged as f64);
-        self.conformal.judge(pending.target, own <= pending.floor);
+        // By the quantile, not by the cap on the rate: no quantile lifts a capped floor.
+        let did_hold = own <= pending.floor;
+        self.flights.tally.add(pending.target, did_hold);
         self.scaled.add(own / pending.scatter, kept);
         let pace = (self.every_s(), self.lead_s);
         self.scatter.learn(pending.hour, own, pace);
@@ -306,7 +335,11 @@ impl Horizon {
         Judged {
             actual_rate: rate,
             median_rate: rate_at(pending.ln_forecast, median),
-            floor_rate: rate_at(pending.ln_forecast, pending.floor),
+            floor_rate: floor_rate(
+                pending.ln_forecast,
+                (median, pending.floor),
+                pending.most_rate,
+            ),
             ln_excess: own - median,
         }
     }
@@ -377,6 +410,26 @@ pub(crate) fn ln_ratio(rate: f64, ln_forecast: f64) -> f64 {
     let forecast = ln_forecast.min(60.0).exp();
     let ratio = (rate * JUDGED_S + DOUBT) / (forecast * JUDGED_S + DOUBT);
     ratio.ln().clamp(-RESIDUAL_MAX, RESIDUAL_MAX)
+}
+
+/// Most that a floor may be where an hour of `largest_rate` is the largest that was learned.
+///
+/// An error is remembered as a factor. One made while next to nothing was expected says nothing about
+/// a busy hour, which it would multiply: twenty times the peak was once asked for. Half as much again
+/// as the largest hour leaves room for the steep part of such an hour, and three deviations for
+/// chance, which is all there is to see of a few requests an hour. What exceeds that is no matter of
+/// the hour: the signals of the moment ask for it, and recurring bursts are announced.
+pub(crate) fn most_rate(largest_rate: f64) -> f64 {
+    let arrivals = largest_rate * JUDGED_S;
+    (FLOOR_TIMES_MAX * arrivals + CHANCE_DEVIATIONS * arrivals.sqrt() + DOUBT) / JUDGED_S
+}
+
+/// The floor for residuals at the median and at the floor, no more than what it may be at most and
+/// no less than the median.
+pub(crate) fn floor_rate(ln_forecast: f64, (median, floor): (f64, f64), most_rate: f64) -> f64 {
+    let median_rate = rate_at(ln_forecast, median);
+    let most_rate = most_rate.max(FLOOR_TIMES_MAX * median_rate);
+    rate_at(ln_forecast, floor).min(most_rate).max(median_rate)
 }
 
 /// The rate that is off a forecast by a residual: the inverse of [`ln_ratio`].

@@ -5,7 +5,7 @@ use crate::{
     blend::Known,
     burst::Bursts,
     day::{DayHours, Gate},
-    horizon::{self, DOUBT, Horizon, JUDGED_S, Judged, LEAD_S, Spread},
+    horizon::{self, Aim, DOUBT, Horizon, JUDGED_S, Judged, LEAD_S, Spread},
     local::{Local, LocalClock, WEEK_HOURS},
     pace::Pace,
     rate::{FadingRate, Window},
@@ -89,6 +89,21 @@ impl Pattern {
     /// Takes in the arrivals of the `window_s` seconds that ended at `at_ms`. Time that was not
     /// reported is unknown, not idle. Impossible numbers and times already seen are left out.
     pub fn observe(&mut self, at_ms: u64, window_s: f64, arrivals: f64) {
+        self.take((at_ms, window_s, arrivals), true);
+    }
+
+    /// As [`observe`](Self::observe) for one count that was cut into windows, oldest first: end, seconds
+    /// and arrivals of each. Forecasts are judged each in its window, yet all by the same arrivals, so
+    /// the coverage of the floor is charged with them once.
+    pub fn observe_cut(&mut self, windows: impl IntoIterator<Item = (u64, f64, f64)>) {
+        let mut windows = windows.into_iter().peekable();
+        while let Some(window) = windows.next() {
+            self.take(window, windows.peek().is_none());
+        }
+    }
+
+    /// Takes in one window, which may be the last of its observation.
+    fn take(&mut self, (at_ms, window_s, arrivals): (u64, f64, f64), is_last: bool) {
         let is_possible = WINDOW_S.contains(&window_s)
             && (0.0..=ARRIVALS_MAX).contains(&arrivals)
             && (1..=AT_MS_MAX).contains(&at_ms);
@@ -120,7 +135,7 @@ impl Pattern {
             }
         }
         if ln_rate.is_some() {
-            self.judge(at_ms);
+            self.judge(at_ms, is_last);
         }
     }
 
@@ -171,7 +186,7 @@ impl Pattern {
             at_ms,
             lead_s,
             median_rate: horizon::rate_at(ln_forecast, p50),
-            floor_rate: horizon::rate_at(ln_forecast, floor),
+            floor_rate: horizon::floor_rate(ln_forecast, (p50, floor), self.most_rate()),
             upper_rate: horizon::rate_at(ln_forecast, p99.max(p50)),
             growth: (ln_forecast - known.ln_last).exp(),
             burst: self.burst(at_ms),
@@ -221,6 +236,11 @@ impl Pattern {
             cost: self.bursts.announced_cost,
             avoided: self.bursts.announced_avoided,
         }
+    }
+
+    /// The most that a floor may be, in requests per second.
+    fn most_rate(&self) -> f64 {
+        horizon::most_rate(self.week.largest_rate())
     }
 
     fn burst(&self, at_ms: u64) -> f64 {
@@ -309,11 +329,17 @@ impl Pattern {
         }
     }
 
-    fn judge(&mut self, at_ms: u64) {
+    fn judge(&mut self, at_ms: u64, is_last: bool) {
         let rate = self.actual.rate(ACTUAL_TAU_S / 2.0);
-        let target = self.quantile();
+        let aim = Aim {
+            quantile: self.quantile(),
+            most_rate: self.most_rate(),
+        };
         for place in 0..HORIZON_LEADS.len() {
-            let judged = self.horizons[place].judge(at_ms, rate, target);
+            let judged = self.horizons[place].judge(at_ms, rate);
+            if is_last {
+                self.horizons[place].settle(aim.quantile);
+            }
             if let Some(judged) = judged.filter(|_| place == 0) {
                 self.judge_burst(at_ms, judged);
             }
@@ -322,7 +348,7 @@ impl Pattern {
                 let challenge = self.challenge.as_ref();
                 let rival = challenge.and_then(|challenge| challenge.growth(at_ms, lead_s));
                 if let Some(known) = self.known(at_ms, lead_s, place) {
-                    self.horizons[place].begin(at_ms, known, target, rival);
+                    self.horizons[place].begin(at_ms, known, aim, rival);
                 }
             }
         }

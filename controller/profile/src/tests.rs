@@ -1,6 +1,7 @@
 //! Laws of the pattern as a whole, on synthetic traffic.
 
 mod days;
+mod floor;
 mod laws;
 mod stored;
 mod time;

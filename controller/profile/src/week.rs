@@ -51,11 +51,17 @@ impl Bin {
 pub(crate) struct Week {
     pub(crate) bins: [Bin; WEEK_HOURS],
     curve: Option<Curve>,
+    /// Mean rate of the hour with the most arrivals; 0 before one was seen.
+    largest_rate: f64,
 }
 
 impl Week {
     pub(crate) fn new(bins: [Bin; WEEK_HOURS]) -> Self {
-        let mut week = Self { bins, curve: None };
+        let mut week = Self {
+            bins,
+            curve: None,
+            largest_rate: 0.0,
+        };
         week.draw();
         week
     }
@@ -63,6 +69,11 @@ impl Week {
     /// Logarithm of the expected rate at a place of the week; `None` until a day is known.
     pub(crate) fn ln_rate(&self, hour_of_week: f64) -> Option<f64> {
         self.curve.as_ref().map(|curve| curve.ln_rate(hour_of_week))
+    }
+
+    /// Mean rate of the largest hour that was learned, in requests per second; 0 before one was seen.
+    pub(crate) fn largest_rate(&self) -> f64 {
+        self.largest_rate
     }
 
     /// Adds a day. `level` is how much of its difference from the week is the same in all hours.
@@ -103,7 +114,10 @@ impl Week {
         (total > 0.0).then(|| (own.weight * own.ln_rate + kin_weight * kin) / total)
     }
 
+    /// Works out what follows from the hours.
     fn draw(&mut self) {
+        let seen = (0..WEEK_HOURS).filter_map(|bin| self.own(bin));
+        self.largest_rate = seen.map(f64::exp).fold(0.0, f64::max);
         let believed: Vec<_> = (0..WEEK_HOURS).map(|bin| self.believed(bin)).collect();
         let known: Vec<f64> = believed.iter().filter_map(|ln_rate| *ln_rate).collect();
         if known.len() < KNOWN_HOURS_MIN {

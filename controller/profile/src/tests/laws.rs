@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    conformal::Conformal,
+    conformal::{Conformal, Tally},
     curve::{Curve, HOUR_POINTS},
     local::WEEK_HOURS,
     residual::{RESIDUAL_MAX, Residuals},
@@ -174,6 +174,13 @@ fn numbers_that_no_counter_shows_are_left_out() {
     assert_eq!(pattern.export(), before);
 }
 
+/// An observation that judges one bound.
+fn one(target: f64, did_hold: bool) -> Tally {
+    let mut tally = Tally::default();
+    tally.add(target, did_hold);
+    tally
+}
+
 /// One line of what a clock and a counter gone mad might report.
 fn report() -> impl Strategy<Value = (u64, f64, f64)> {
     let clock = prop_oneof![
@@ -238,13 +245,36 @@ proptest! {
             let normal = (0..12).map(|_| random.f64()).sum::<f64>() - 6.0;
             let residual = ((scale * normal).exp() - 1.2).min(RESIDUAL_MAX);
             let floor = residuals.quantile(conformal.quantile(target));
-            conformal.judge(target, residual <= floor);
+            conformal.judge(one(target, residual <= floor));
             held += u32::from(step >= 20_000 && residual <= floor);
             residuals.add(residual, 0.99995);
         }
         let coverage = f64::from(held) / 20_000.0;
         let tolerance = 0.25 * (1.0 - target) + 0.0005;
         prop_assert!((coverage - target).abs() < tolerance, "{coverage} instead of {target}");
+    }
+
+    #[test]
+    fn coverage_comes_to_its_target_however_many_forecasts_an_observation_judges(
+        seed: u64, target in 0.9_f64..0.99, forecasts in 1_u32..12,
+    ) {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let (mut residuals, mut conformal) = (Residuals::default(), Conformal::default());
+        let mut held = 0;
+        for step in 0..40_000 {
+            let residual = random.f64() + random.f64() - 1.0;
+            let floor = residuals.quantile(conformal.quantile(target));
+            let mut tally = Tally::default();
+            (0..random.u32(1..=forecasts)).for_each(|_| tally.add(target, residual <= floor));
+            conformal.judge(tally);
+            held += u32::from(step >= 20_000 && residual <= floor);
+            residuals.add(residual, 0.99995);
+        }
+        let coverage = f64::from(held) / 20_000.0;
+        let tolerance = 0.25 * (1.0 - target) + 0.0005;
+        prop_assert!((coverage - target).abs() < tolerance, "{coverage} instead of {target}");
+        let shown = conformal.coverage_mean().unwrap_or(0.0);
+        prop_assert!((shown - target).abs() < 0.02, "{shown} instead of {target}");
     }
 
     #[test]
@@ -255,7 +285,7 @@ proptest! {
             let scale = 0.2 * (1.0 + (factor - 1.0) * f64::from(step) / 60_000.0);
             let residual = scale * (random.f64() - 0.5);
             let floor = residuals.quantile(conformal.quantile(0.95));
-            conformal.judge(0.95, residual <= floor);
+            conformal.judge(one(0.95, residual <= floor));
             residuals.add(residual, 0.9999);
         }
         let coverage = conformal.coverage_mean().unwrap_or(0.0);
