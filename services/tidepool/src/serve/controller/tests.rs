@@ -9,6 +9,7 @@ use super::*;
 use crate::settings::{Inputs, Override, load};
 
 const LONG: Duration = Duration::from_secs(600);
+const SOON: Duration = Duration::from_secs(10);
 /// Read by a term when nearly all else has succeeded.
 const READ_LAST: &str = "controller/drained_nodes";
 
@@ -105,9 +106,13 @@ async fn a_term_that_lost_its_supervisor_or_a_task_gives_the_lease_up() {
         let reign = reign.unwrap();
         assert!(!is_over(&reign, &seat));
         lose(&reign);
-        while !is_over(&reign, &seat) {
-            tokio::task::yield_now().await;
-        }
+        let noticed = async {
+            while !is_over(&reign, &seat) {
+                tokio::task::yield_now().await;
+            }
+        };
+        let noticed = tokio::time::timeout(SOON, noticed).await;
+        noticed.expect("it is noticed");
         assert!(mandate.is_resigned());
         reign.end(&base).await;
     }
@@ -126,7 +131,7 @@ async fn who_cannot_begin_several_times_lets_another_one_lead() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    let tries = tokio::time::timeout(10 * LOOK_AGAIN, resigned).await;
+    let tries = tokio::time::timeout(SOON, resigned).await;
     tries.expect("it resigns");
     leave.send(()).unwrap();
     office.await.unwrap();
