@@ -96,7 +96,7 @@ fn first_words(hello: &Hello) -> Vec<u8> {
 fn known_to<'a>(secret: &'a Secret, client: &Hello) -> &'a Key {
     let mac = client.mac.as_ref();
     mac.and_then(|mac| secret.verifying(&first_words(client), mac))
-        .unwrap_or(secret.current())
+        .unwrap_or_else(|| secret.current())
 }
 
 /// What both said.
