@@ -94,7 +94,7 @@ fn seat(mandate: &Arc<Mandate>) -> Seat {
 async fn a_term_that_lost_its_supervisor_or_a_task_gives_the_lease_up() {
     let (base, _folder) = base();
     let losses: [fn(&Reign); 4] = [
-        |reign| reign.supervisor.do_send(Retire),
+        |reign| reign.supervisor.try_send(Retire).unwrap(),
         |reign| reign.steering.abort(),
         |reign| reign.sizing.abort(),
         |reign| reign.telling.abort(),
