@@ -62,4 +62,21 @@ mod tests {
         burst.see(1_000, 1.4, 0);
         assert_eq!(burst.held_until_ms(), 0);
     }
+
+    #[test]
+    fn a_breach_that_goes_on_begins_the_minute_anew() {
+        let mut burst = Burst::default();
+        burst.see(1_000, 8.0, 4);
+        burst.see(30_000, 8.0, 4);
+        burst.see(31_000, 7.0, 4);
+        assert_eq!(burst.held_until_ms(), 90_000);
+        assert_eq!(burst.floor(629_999, 9), 4);
+        assert_eq!(burst.floor(630_000, 9), 0);
+        burst.see(700_000, 2.0, 0);
+        assert_eq!(
+            burst.held_until_ms(),
+            760_000,
+            "two at once wake nobody calmly"
+        );
+    }
 }

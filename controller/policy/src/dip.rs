@@ -209,4 +209,100 @@ mod tests {
         dip.see(3_000, 0.0, Some(f64::NAN), 0.5);
         assert_eq!(dip.held_until_ms(), 0);
     }
+
+    #[test]
+    fn what_is_missing_is_less_than_a_fifth_and_what_is_back_is_half() {
+        let mut dip = Dip::default();
+        dip.see(1_000, 20.0, Some(100.0), 0.5);
+        assert_eq!(dip.held_until_ms(), 0, "a fifth is there");
+        dip.see(2_000, 19.9, Some(100.0), 0.5);
+        assert_eq!(dip.held_until_ms(), 2_000 + HOLD_MS);
+        dip.see(3_000, 49.9, Some(100.0), 0.5);
+        assert!(dip.held_until_ms() > 0);
+        dip.see(4_000, 50.0, None, 0.5);
+        assert_eq!(dip.held_until_ms(), 0);
+    }
+
+    #[test]
+    fn a_load_that_is_as_usual_by_now_is_missed_no_longer() {
+        let mut dip = Dip::default();
+        dip.see(1_000, 3.0, Some(100.0), 0.5);
+        // The evening came: what stays away is no more than what there is.
+        dip.see(2_000, 3.0, Some(5.0), 0.5);
+        assert_eq!(dip.held_until_ms(), 0);
+        assert!(!dip.is_guess());
+    }
+
+    #[test]
+    fn what_would_be_missed_is_counted_in_slots() {
+        let mut dip = Dip::default();
+        dip.see(1_000, 0.0, Some(79.0), 0.05);
+        assert_eq!(dip.held_until_ms(), 0, "nobody notices four slots less");
+        dip.see(2_000, 0.0, Some(80.0), 0.05);
+        assert!(dip.held_until_ms() > 0);
+        let mut slow = Dip::default();
+        slow.see(1_000, 0.0, Some(0.5), 8.0);
+        assert!(
+            slow.held_until_ms() > 0,
+            "half a request a second of eight seconds"
+        );
+    }
+
+    #[test]
+    fn the_least_of_ten_whole_minutes_is_what_is_guessed_by() {
+        let mut dip = Dip::default();
+        // Reports of two seconds: ten minutes are three hundred of them.
+        (0..299).for_each(|_| dip.observe(2.0, 100.0));
+        dip.see(1_000, 3.0, None, 0.5);
+        assert_eq!(dip.held_until_ms(), 0, "the tenth minute is not over");
+        dip.observe(2.0, 100.0);
+        assert!(!dip.is_guess());
+        dip.see(2_000, 15.0, None, 0.5);
+        assert!(dip.is_guess(), "a hundred a second came, not fifty");
+        let mut swings = Dip::default();
+        for minute in 0..10 {
+            let rate = if minute == 4 { 10.0 } else { 100.0 };
+            (0..60).for_each(|_| swings.observe(1.0, rate));
+        }
+        swings.see(3_000, 3.0, None, 0.5);
+        assert_eq!(
+            swings.held_until_ms(),
+            0,
+            "so little came a while ago as well"
+        );
+    }
+
+    #[test]
+    fn a_hold_by_the_pattern_is_neither_halved_nor_ended_by_guesses_in_vain() {
+        let mut dip = Dip::default();
+        (0..2).for_each(|nth| {
+            hold_s(&mut dip, nth * 10_000_000);
+            dip.see(nth * 10_000_000 + 5_000_000, 3.0, None, 0.5);
+        });
+        (0..660).for_each(|_| dip.observe(1.0, 100.0));
+        dip.see(30_000_000, 3.0, Some(100.0), 0.5);
+        assert_eq!(dip.held_until_ms(), 30_000_000 + HOLD_MS);
+        assert!(!dip.is_guess());
+        // A load that comes back after a guess is over proves nothing.
+        dip.see(30_000_001, 90.0, Some(100.0), 0.5);
+        let mut late = Dip::default();
+        hold_s(&mut late, 0);
+        late.see(900_000, 3.0, None, 0.5);
+        assert_eq!(late.held_until_ms(), 0);
+        late.see(901_000, 3.0, None, 0.5);
+        assert_eq!(late.held_until_ms(), 0, "the minutes before count no more");
+        assert_eq!(hold_s(&mut late, 10_000_000), 450);
+        late.see(10_000_000 + 450_000, 90.0, None, 0.5);
+        assert_eq!(hold_s(&mut late, 20_000_000), 450, "it was over");
+    }
+
+    #[test]
+    fn a_load_that_stays_away_three_hundred_times_is_held_for_a_minute_still() {
+        let mut dip = Dip::default();
+        for nth in 0..300 {
+            hold_s(&mut dip, nth * 10_000_000);
+            dip.see(nth * 10_000_000 + 5_000_000, 3.0, None, 0.5);
+        }
+        assert_eq!(hold_s(&mut dip, 4_000_000_000), 56);
+    }
 }

@@ -225,10 +225,11 @@ impl Ladder {
     }
 
     fn choose(&mut self, config: &TidepoolConfig) {
-        let price = |i: usize| {
-            let shadow = self.shadows.get(i);
-            shadow.map_or(f64::INFINITY, |shadow| shadow.priced(config))
-        };
+        let mut prices = [f64::INFINITY; RUNGS];
+        for (price, shadow) in prices.iter_mut().zip(&self.shadows) {
+            *price = shadow.priced(config);
+        }
+        let price = |i: usize| prices.get(i).copied().unwrap_or(f64::INFINITY);
         // A quiet hour proves nothing: until much was seen, no margin is bolder than the first.
         let watched = self.watched_s >= WATCHED_S_MIN;
         let least = self.shadows.get(FIRST).map_or(0.0, |shadow| shadow.cost);

@@ -76,4 +76,24 @@ mod tests {
         };
         assert_eq!(obey(&order, 7, growth()).to, 9);
     }
+
+    #[test]
+    fn a_held_retirement_says_for_how_long_it_was_due_and_growth_does_not() {
+        let order = Override {
+            paused: true,
+            ..Override::default()
+        };
+        let wish = |to: u32| Verdict {
+            to,
+            wanted: to,
+            bounded_by: Some(crate::decision::Bound::RetireStep),
+            quiet_s: Some(60.0),
+            ..Verdict::stay(7, Reason::Surplus)
+        };
+        let retired = obey(&order, 7, wish(5));
+        assert_eq!((retired.to, retired.quiet_s), (7, Some(60.0)));
+        assert_eq!(retired.bounded_by, None, "the order holds it, not the step");
+        assert_eq!(obey(&order, 7, wish(9)).quiet_s, None);
+        assert_eq!(obey(&order, 7, wish(7)).quiet_s, None);
+    }
 }

@@ -6,6 +6,8 @@
 use serde::{Deserialize, Serialize};
 
 const SHORTEST_MS: u64 = 15_000;
+/// Width of a bucket of the shortest window. Those of the next one are twice as wide.
+const BUCKET_MS: u64 = SHORTEST_MS / 8;
 const WINDOWS: usize = 8;
 /// Buckets within a window; one more is being filled.
 const BUCKETS: usize = 9;
@@ -28,6 +30,12 @@ pub(crate) struct NeedPeaks {
 }
 
 impl Window {
+    /// Whether `need` at `bucket` would change nothing.
+    fn knows(&self, bucket: u64, need: f64) -> bool {
+        let known = Self::place(bucket).and_then(|place| self.buckets.get(place));
+        bucket == self.newest && known.is_some_and(|known| *known >= need)
+    }
+
     fn record(&mut self, bucket: u64, need: f64) {
         let skipped = bucket.saturating_sub(self.newest).min(BUCKETS as u64);
         for step in 1..=skipped {
@@ -45,8 +53,11 @@ impl Window {
     }
 
     fn slot(&mut self, bucket: u64) -> Option<&mut f64> {
-        let index = usize::try_from(bucket % BUCKETS as u64).ok()?;
-        self.buckets.get_mut(index)
+        self.buckets.get_mut(Self::place(bucket)?)
+    }
+
+    fn place(bucket: u64) -> Option<usize> {
+        usize::try_from(bucket % BUCKETS as u64).ok()
     }
 
     fn max(&self) -> f64 {
@@ -58,23 +69,38 @@ impl NeedPeaks {
     /// Takes in the need at policy time `now_ms`.
     pub(crate) fn record(&mut self, now_ms: u64, need: f64) {
         self.began_ms.get_or_insert(now_ms);
-        let mut width_ms = SHORTEST_MS / 8;
+        let mut bucket = now_ms / BUCKET_MS;
         for window in &mut self.windows {
-            window.record(now_ms / width_ms, need);
-            width_ms *= 2;
+            // Buckets lie within those of the next window, so what is no news here is none there.
+            // Each of many margins keeps such windows, and this is what most of them do every second.
+            if window.knows(bucket, need) {
+                return;
+            }
+            window.record(bucket, need);
+            bucket /= 2;
         }
     }
 
-    /// Windows of at least `from_s` seconds that have been watched in full, as
-    /// `(seconds, largest need)`, the shortest first.
-    pub(crate) fn since(&self, now_ms: u64, from_s: f64) -> impl Iterator<Item = (f64, f64)> {
+    /// Windows of at least `from_s` seconds that have been watched in full, as `(seconds, largest
+    /// need)`, the shortest first. What a window has seen, all longer ones have.
+    pub(crate) fn since(&self, now_ms: u64, from_s: f64) -> impl Iterator<Item = (f64, Peak<'_>)> {
         let watched_ms = now_ms.saturating_sub(self.began_ms.unwrap_or(now_ms));
         let mut width_ms = SHORTEST_MS / 2;
         self.windows.iter().filter_map(move |window| {
             width_ms *= 2;
             let width_s = crate::clock::seconds(width_ms);
-            (width_s >= from_s && width_ms <= watched_ms).then(|| (width_s, window.max()))
+            (width_s >= from_s && width_ms <= watched_ms).then_some((width_s, Peak(window)))
         })
+    }
+}
+
+/// The largest need of a window, worked out when asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peak<'a>(&'a Window);
+
+impl Peak<'_> {
+    pub(crate) fn need(self) -> f64 {
+        self.0.max()
     }
 }
 
@@ -97,9 +123,30 @@ mod tests {
                         let from = second.saturating_sub(s as usize);
                         needs[from..=second].iter().copied().fold(0.0, f64::max)
                     };
+                    let peak = peak.need();
                     prop_assert!(peak >= over(width_s), "{width_s} s: {peak}");
                     prop_assert!(peak <= over(width_s * 9.0 / 8.0 + 1.0), "{width_s} s: {peak}");
                 }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_left_out_would_have_changed_nothing(
+            seen in prop::collection::vec((0_u64..40_000, 0.0_f64..5.0), 1..200),
+        ) {
+            let (mut peaks, mut now_ms) = (NeedPeaks::default(), 0);
+            let mut each = [Window::default(); WINDOWS];
+            for (step_ms, need) in seen {
+                now_ms += step_ms;
+                peaks.record(now_ms, need.floor());
+                for (place, window) in each.iter_mut().enumerate() {
+                    window.record(now_ms / (BUCKET_MS << place), need.floor());
+                }
+                prop_assert_eq!(peaks.windows, each);
+                let maxima: Vec<f64> = each.iter().map(Window::max).collect();
+                prop_assert!(maxima.is_sorted(), "a longer window knows less: {maxima:?}");
             }
         }
     }

@@ -141,4 +141,52 @@ mod tests {
         (0..between_s as u32).for_each(|_| reversals.pass(1.0, &bounds(), 28.0));
         assert!((reversals.price_s(&config) - 20.0).abs() < 0.2);
     }
+
+    #[test]
+    fn the_same_direction_twice_is_no_reversal() {
+        let mut reversals = Reversals::default();
+        (0..9).for_each(|s| reversals.record(Direction::Up, 1_000 * s, &bounds()));
+        assert_eq!(reversals.spent, 0.0);
+        assert_eq!(reversals.price_s(&TidepoolConfig::default()), 20.0);
+    }
+
+    #[test]
+    fn a_budget_is_overdrawn_by_nobody_and_a_fraction_of_it_is_not_one() {
+        let mut reversals = Reversals::default();
+        for at_ms in 0..20 {
+            let direction = [Direction::Up, Direction::Down][at_ms as usize % 2];
+            reversals.record(direction, at_ms, &bounds());
+        }
+        assert_eq!(reversals.spent, 2.0, "what was imposed is not owed");
+        reversals.pass(99.0, &bounds(), 28.0);
+        assert!(reversals.exhausted(&bounds()));
+        assert_eq!(reversals.earned_ms(&bounds(), 0), 1_000);
+        reversals.pass(1.0, &bounds(), 28.0);
+        assert!(!reversals.exhausted(&bounds()));
+        assert_eq!(
+            reversals.earned_ms(&bounds(), 7),
+            7,
+            "there is one to spend"
+        );
+        reversals.pass(1e9, &bounds(), 28.0);
+        assert_eq!(reversals.spent, 0.0);
+    }
+
+    #[test]
+    fn the_price_stays_within_its_limits() {
+        let config = TidepoolConfig::default();
+        let mut reversals = Reversals::default();
+        for at_ms in 0..200 {
+            let direction = [Direction::Up, Direction::Down][at_ms as usize % 2];
+            reversals.record(direction, at_ms, &bounds());
+        }
+        assert_eq!(reversals.price_s(&config), PRICE_S_MAX);
+        (0..100).for_each(|_| reversals.pass(3_600.0, &bounds(), 28.0));
+        assert_eq!(reversals.price_s(&config), PRICE_S_MIN);
+        let free = TidepoolConfig {
+            reversal_price_s: 0.0,
+            ..config
+        };
+        assert_eq!(reversals.price_s(&free), 0.0, "who asks for none pays none");
+    }
 }

@@ -209,3 +209,89 @@ pub struct Days {
     /// Days that are put aside now.
     pub waiting: usize,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn forecast() -> Forecast {
+        Forecast {
+            at_ms: 600_000,
+            lead_s: 600.0,
+            median_rate: 10.0,
+            floor_rate: 14.0,
+            upper_rate: 20.0,
+            growth: 1.5,
+            burst: 1.0,
+            quantile: 0.95,
+            quantile_rates: [10.0, 11.0, 12.0, 13.0, 14.0, 15.0, 16.0, 17.0],
+            believed: true,
+        }
+    }
+
+    #[test]
+    fn what_is_not_believed_is_not_told() {
+        let doubted = Forecast {
+            believed: false,
+            ..forecast()
+        };
+        assert_eq!(doubted.advice(), None);
+        let advice = forecast().advice().expect("it is believed");
+        assert_eq!((advice.median_rate, advice.floor_rate), (10.0, 14.0));
+        assert_eq!(advice.growth, 1.5);
+        assert_eq!(advice.quantile_rates, forecast().quantile_rates);
+    }
+
+    #[test]
+    fn an_announced_burst_lifts_the_floor_and_every_quantile_but_not_the_median() {
+        let bursting = Forecast {
+            burst: 1.55,
+            ..forecast()
+        };
+        let advice = bursting.advice().expect("it is believed");
+        assert_eq!((advice.median_rate, advice.floor_rate), (10.0, 15.5));
+        assert_eq!(
+            advice.quantile_rates,
+            [15.5, 15.5, 15.5, 15.5, 15.5, 15.5, 16.0, 17.0]
+        );
+        let small = Forecast {
+            burst: 1.2,
+            ..forecast()
+        };
+        assert_eq!(small.advice().map(|a| a.floor_rate), Some(14.0));
+    }
+
+    #[test]
+    fn quantiles_that_were_not_judged_yet_stay_unknown_in_a_burst() {
+        let young = Forecast {
+            burst: 3.0,
+            quantile_rates: [0.0; QUANTILES.len()],
+            ..forecast()
+        };
+        let advice = young.advice().expect("it is believed");
+        assert_eq!(advice.quantile_rates, [0.0; QUANTILES.len()]);
+    }
+
+    #[test]
+    fn below_a_request_a_minute_a_pool_may_sleep() {
+        let night = |floor_rate: f64, burst: f64| {
+            let forecast = Forecast {
+                median_rate: 0.01,
+                floor_rate,
+                burst,
+                quantile_rates: [0.01; QUANTILES.len()],
+                ..forecast()
+            };
+            forecast.advice().expect("it is believed")
+        };
+        let asleep = night(0.0166, 1.0);
+        assert_eq!((asleep.median_rate, asleep.floor_rate), (0.0, 0.0));
+        assert_eq!(asleep.quantile_rates, [0.0; QUANTILES.len()]);
+        let awake = night(0.0168, 1.0);
+        assert_eq!((awake.median_rate, awake.floor_rate), (0.01, 0.0168));
+        assert_eq!(awake.quantile_rates, [0.01; QUANTILES.len()]);
+        let one_a_minute = 1.0 / 60.0;
+        assert_eq!(night(one_a_minute, 1.0).floor_rate, one_a_minute);
+        assert_eq!(night(0.01, 2.0).floor_rate, 0.02, "a burst wakes it");
+    }
+}

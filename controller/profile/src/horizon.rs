@@ -437,3 +437,51 @@ pub(crate) fn rate_at(ln_forecast: f64, residual: f64) -> f64 {
     let forecast = ln_forecast.min(60.0).exp();
     (((forecast * JUDGED_S + DOUBT) * residual.exp() - DOUBT) / JUDGED_S).max(0.0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A horizon of a lead of 60 s, with a judgement every five seconds, after so many hours.
+    fn after(hours: f64, was_believed: bool, profile: f64, last: f64) -> bool {
+        let mut horizon = Horizon::new(60.0);
+        horizon.judged = (hours * 720.0) as u64;
+        horizon.is_believed = was_believed;
+        (horizon.profile.loss, horizon.last.loss) = (profile, last);
+        horizon.weigh();
+        horizon.is_believed
+    }
+
+    #[test]
+    fn nothing_is_believed_before_its_trial_and_on_trial_all_but_the_worse() {
+        assert!(!after(2.9, true, 0.1, 1.0), "three hours come first");
+        assert!(after(3.0, false, 0.1, 1.0));
+        assert!(after(3.0, false, 1.0, 1.0), "as good is not worse");
+        assert!(after(3.0, false, 1.009, 1.0), "nor is hardly worse");
+        assert!(!after(3.0, true, 1.011, 1.0), "worse is");
+        assert!(after(11.9, false, 1.0, 1.0));
+    }
+
+    #[test]
+    fn after_the_trial_it_must_be_better_and_clearly_so_to_be_believed_again() {
+        assert!(!after(12.0, false, 1.0, 1.0));
+        assert!(!after(12.0, true, 1.0, 1.0));
+        assert!(after(12.0, true, 0.99, 1.0));
+        assert!(!after(12.0, false, 0.99, 1.0));
+        assert!(after(12.0, false, 0.97, 1.0));
+        assert!(!after(12.0, true, 1.005, 1.0), "there is no slack any more");
+    }
+
+    #[test]
+    fn hours_of_a_trial_are_those_of_its_own_forecasts() {
+        let mut slow = Horizon::new(600.0);
+        // One in fifty seconds: three hours are 216.
+        (slow.profile.loss, slow.last.loss) = (0.1, 1.0);
+        slow.judged = 215;
+        slow.weigh();
+        assert!(!slow.is_believed);
+        slow.judged = 216;
+        slow.weigh();
+        assert!(slow.is_believed);
+    }
+}

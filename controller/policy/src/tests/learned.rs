@@ -64,13 +64,38 @@ fn a_fleet_is_kept_while_expected_load_stays_away() {
         let decision = pool.step(&observation, 1_000);
         assert_eq!(decision.to, before, "after {second_off} s: {decision:?}");
     }
-    assert_eq!(pool.log.last().unwrap().blocked_by, Some(Block::Dip));
+    let last = pool.log.last().unwrap();
+    assert_eq!(last.blocked_by, Some(Block::Dip));
+    let left_ms = last.earliest_change_ms.unwrap() - pool.now_ms;
+    assert!((295_000..=315_000).contains(&left_ms), "{left_ms}");
     for _ in 0..600 {
         let mut observation = second(1.0, 0.05, pool.ready);
         observation.forecast = Some(expected(400.0));
         pool.step(&observation, 1_000);
     }
     assert!(pool.ready < before, "not for ever: {}", pool.ready);
+}
+
+#[test]
+fn a_rise_that_is_still_to_come_is_not_missed() {
+    let missed = |median_rate: f64, growth: f64| {
+        let mut pool = Loop::new(Policy::tidepool(1, 60));
+        pool.run(60, 60.0);
+        let mut observation = second(60.0, 0.05, pool.ready);
+        observation.forecast = Some(ProfileForecast {
+            median_rate,
+            growth,
+            ..ProfileForecast::default()
+        });
+        pool.step(&observation, 1_000);
+        pool.memory.dip.held_until_ms() > 0
+    };
+    assert!(!missed(1_600.0, 8.0), "two hundred are expected by now");
+    assert!(missed(1_600.0, 1.0));
+    assert!(
+        !missed(200.0, 0.1),
+        "an evening is no reason to expect more"
+    );
 }
 
 /// Workers of a pool that goes by the pattern alone, after a minute of a hundred requests a second.

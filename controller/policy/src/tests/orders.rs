@@ -30,6 +30,10 @@ fn a_pin_holds_until_it_ends_and_then_the_rule_goes_on() {
         );
         assert_eq!(decision.earliest_change_ms, pin.until_ms);
     }
+    let mut observation = second(100.0, 0.05, pool.ready);
+    observation.operator = Some(pin);
+    let ended = pool.step(&observation, 1_000);
+    assert_ne!(ended.reason, Reason::Pinned, "it ends when it says");
     for _ in 0..600 {
         let mut observation = second(100.0, 0.05, pool.ready);
         observation.operator = Some(pin);
@@ -56,4 +60,20 @@ fn a_paused_pool_neither_grows_nor_shrinks_and_says_what_it_would_do() {
         assert_eq!(last.blocked_by, Some(Block::Paused));
         assert_eq!(last.wanted > before, rate > 0.0, "{last:?}");
     }
+}
+
+#[test]
+fn what_an_operator_moves_is_no_change_of_mind() {
+    let mut pool = Loop::new(Policy::tidepool(1, 60));
+    let before = pool.run(120, 100.0).to;
+    let changed = pool.memory.reversals;
+    for pinned in [before + 9, before, before + 9, before] {
+        let mut observation = second(100.0, 0.05, pool.ready);
+        observation.operator = Some(Override {
+            pin: Some(pinned),
+            ..order(&pool, 30)
+        });
+        assert_eq!(pool.step(&observation, 1_000).to, pinned);
+    }
+    assert_eq!(pool.memory.reversals.last(), changed.last());
 }

@@ -59,7 +59,10 @@ fn after_a_burst_nobody_goes_for_a_minute_and_then_by_halves() {
     assert!(high > 20, "{high}");
     pool.run(48, 20.0);
     assert_eq!(pool.ready, high);
-    assert!(pool.log.iter().any(|d| d.blocked_by == Some(Block::Burst)));
+    let last = pool.log.last().unwrap();
+    assert_eq!(last.blocked_by, Some(Block::Burst));
+    let left_ms = last.earliest_change_ms.unwrap() - pool.now_ms;
+    assert!((1_000..=60_000).contains(&left_ms), "{left_ms}");
     pool.run(300, 20.0);
     let steps = pool.log.iter().filter(|d| d.direction == Direction::Down);
     assert!(steps.clone().all(|d| d.to >= d.from / 2), "by halves");
