@@ -373,7 +373,8 @@ fn at(at: Duration, act: Act) -> Step {
 
 fn node_kills(length: Length, rng: &mut fastrand::Rng) -> Vec<Step> {
     let every = Duration::from_secs(5);
-    let kills = (length.faults.as_secs_f64() / every.as_secs_f64()).ceil() as u32;
+    // Whole turns only: a node is back, with its workers, before the faults are over.
+    let kills = (length.faults.as_secs() / every.as_secs()).max(1) as u32;
     let steps = (0..kills).flat_map(|n| {
         let node = Whom::The(Who::Node(rng.usize(0..LAYOUT.nodes)));
         let kill = length.calm + every * n;
