@@ -15,9 +15,13 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, p
 
 /// Processes that are looked at; a machine has fewer.
 const PROCESSES_MAX: usize = 200_000;
-/// An exec takes well under a millisecond; a process that is empty for longer has an empty environment.
-const EXEC_READS_MAX: usize = 10;
+/// Looks at a process that is between two programs. That takes well under a millisecond, unless the
+/// machine has other things to do meanwhile.
+const EXEC_READS_MAX: usize = 1_000;
 const EXEC_READ_INTERVAL: Duration = Duration::from_millis(1);
+/// Where `/proc/PID/stat` has the end of the environment, counted from the state of the process; the
+/// kernel sets it last.
+const ENV_END_FIELD: usize = 48;
 
 /// A marked process, held so that its number cannot come to mean another.
 #[derive(Debug)]
@@ -85,8 +89,7 @@ fn settled(number: i32, key: &str) -> Option<String> {
         match read(number, key)? {
             Reading::Marked(value) => return Some(value),
             Reading::Unmarked => return None,
-            // Threads of the kernel never have one, and lead no group.
-            Reading::Empty if !is_living_leader(number)? => return None,
+            Reading::Empty if !is_between_programs(number)? => return None,
             Reading::Empty => thread::sleep(EXEC_READ_INTERVAL),
         }
     }
@@ -105,11 +108,36 @@ fn read(number: i32, key: &str) -> Option<Reading> {
     Some(mark.map_or(Reading::Unmarked, Reading::Marked))
 }
 
+/// Whether a process, whose environment is empty, has none yet. Threads of the kernel never have one,
+/// and lead no group.
+fn is_between_programs(number: i32) -> Option<bool> {
+    let stat = stat(number)?;
+    Some(stat.is_living_leader(number)? && stat.field(ENV_END_FIELD)? == "0")
+}
+
 fn is_living_leader(number: i32) -> Option<bool> {
-    let stat = fs::read_to_string(format!("/proc/{number}/stat")).ok()?;
-    // The name of the program is in parentheses and may hold any character.
-    let mut fields = stat[stat.rfind(')')? + 1..].split_whitespace();
-    let state = fields.next()?;
-    let group: i32 = fields.nth(1)?.parse().ok()?;
-    Some(!matches!(state, "Z" | "X") && group == number)
+    stat(number)?.is_living_leader(number)
+}
+
+/// `/proc/PID/stat`, see proc_pid_stat(5).
+struct Stat(String);
+
+fn stat(number: i32) -> Option<Stat> {
+    fs::read_to_string(format!("/proc/{number}/stat"))
+        .ok()
+        .map(Stat)
+}
+
+impl Stat {
+    /// A field, counted from the state of the process, which is 0.
+    fn field(&self, index: usize) -> Option<&str> {
+        // The name of the program is in parentheses and may hold any character.
+        let Self(text) = self;
+        text[text.rfind(')')? + 1..].split_whitespace().nth(index)
+    }
+
+    fn is_living_leader(&self, number: i32) -> Option<bool> {
+        let group: i32 = self.field(2)?.parse().ok()?;
+        Some(!matches!(self.field(0)?, "Z" | "X") && group == number)
+    }
 }
