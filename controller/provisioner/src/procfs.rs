@@ -18,6 +18,8 @@ const PROCESSES_MAX: usize = 200_000;
 /// Looks at a process that is between two programs. That takes well under a millisecond, unless the
 /// machine has other things to do meanwhile.
 const EXEC_READS_MAX: usize = 1_000;
+/// So many empty readings of a process that is not between two programs say that it has an empty one.
+const EMPTY_READS: usize = 20;
 const EXEC_READ_INTERVAL: Duration = Duration::from_millis(1);
 /// Where `/proc/PID/stat` has the end of the environment, counted from the state of the process; the
 /// kernel sets it last.
@@ -84,14 +86,24 @@ fn look(number: i32, key: &str) -> Option<Marked> {
 }
 
 /// The value of the mark, once the process has an environment.
+///
+/// Nothing is read of a process that has no environment yet, of one whose program changed between the
+/// opening of the file and its reading, and of one that was started with an empty one.
 fn settled(number: i32, key: &str) -> Option<String> {
-    for _ in 0..EXEC_READS_MAX {
+    for reads in 1..=EXEC_READS_MAX {
         match read(number, key)? {
             Reading::Marked(value) => return Some(value),
             Reading::Unmarked => return None,
-            Reading::Empty if !is_between_programs(number)? => return None,
-            Reading::Empty => thread::sleep(EXEC_READ_INTERVAL),
+            Reading::Empty => {}
         }
+        let stat = stat(number)?;
+        // Threads of the kernel never have an environment, and lead no group.
+        let is_ours = stat.is_living_leader(number)?;
+        let is_between_programs = stat.field(ENV_END_FIELD)? == "0";
+        if !is_ours || (reads >= EMPTY_READS && !is_between_programs) {
+            return None;
+        }
+        thread::sleep(EXEC_READ_INTERVAL);
     }
     None
 }
@@ -106,13 +118,6 @@ fn read(number: i32, key: &str) -> Option<Reading> {
         (name == key).then(|| value.to_owned())
     });
     Some(mark.map_or(Reading::Unmarked, Reading::Marked))
-}
-
-/// Whether a process, whose environment is empty, has none yet. Threads of the kernel never have one,
-/// and lead no group.
-fn is_between_programs(number: i32) -> Option<bool> {
-    let stat = stat(number)?;
-    Some(stat.is_living_leader(number)? && stat.field(ENV_END_FIELD)? == "0")
 }
 
 fn is_living_leader(number: i32) -> Option<bool> {
