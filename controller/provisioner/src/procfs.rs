@@ -5,7 +5,7 @@
 //! is no moment between the start of a node and the note that it was started.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::thread;
 use std::time::Duration;
 
@@ -18,6 +18,8 @@ const PROCESSES_MAX: usize = 200_000;
 /// Looks at a process that is between two programs. That takes well under a millisecond, unless the
 /// machine has other things to do meanwhile.
 const EXEC_READS_MAX: usize = 1_000;
+/// Longest environment that is looked through, in bytes; that of a node is a few thousand.
+const ENVIRONMENT_BYTES_MAX: usize = 256 * 1024;
 /// So many empty readings of a process that is not between two programs say that it has an empty one.
 const EMPTY_READS: usize = 20;
 const EXEC_READ_INTERVAL: Duration = Duration::from_millis(1);
@@ -109,7 +111,11 @@ fn settled(number: i32, key: &str) -> Option<String> {
 }
 
 fn read(number: i32, key: &str) -> Option<Reading> {
-    let environment = fs::read(format!("/proc/{number}/environ")).ok()?;
+    let mut file = fs::File::open(format!("/proc/{number}/environ")).ok()?;
+    let mut environment = vec![0; ENVIRONMENT_BYTES_MAX];
+    // At once: what is read in two steps has lost its end if the program changes between them.
+    let length = file.read(&mut environment).ok()?;
+    environment.truncate(length);
     if environment.is_empty() {
         return Some(Reading::Empty);
     }
