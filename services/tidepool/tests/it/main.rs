@@ -7,6 +7,7 @@ mod chaos;
 mod cluster;
 mod collector;
 mod command_line;
+mod deployed_redis;
 mod durability;
 mod feed;
 mod hearsay;
