@@ -11,8 +11,10 @@ mod recall;
 mod recent;
 mod replica;
 mod request;
+mod snapshots;
 mod terms;
 mod text_index;
+mod writers;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

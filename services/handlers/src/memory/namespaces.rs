@@ -7,7 +7,7 @@
 //! there now. A process that was stopped, and wakes while another one has taken over, therefore
 //! cannot write what it decided before.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -21,6 +21,7 @@ use super::operation::{Item, Operation, record_groups};
 use super::recall::{Recalled, Wanted, recall};
 use super::recent::Recent;
 use super::replica::Replica;
+use super::writers::{Change, Changed, Fill, Room, Writers};
 
 /// Records asked for at once when catching up.
 const READ_RECORDS: usize = 4_096;
@@ -29,10 +30,6 @@ const READ_RESTARTS_MAX: usize = 5;
 /// How often a change is decided anew because another process appended first. Who lost was told
 /// what it missed, so that it is as fast as the winner the next time.
 const APPEND_TRIES_MAX: usize = 32;
-/// A log is not replaced by a snapshot before it holds so many changes.
-const SNAPSHOT_CHANGES_MIN: usize = 10_000;
-/// Bytes of passages of a snapshot that are appended at once.
-const SNAPSHOT_APPEND_BYTES: usize = 4 << 20;
 
 /// All namespaces.
 pub(super) struct Namespaces {
@@ -44,23 +41,16 @@ pub(super) struct Namespaces {
 #[derive(Default)]
 struct Open {
     replica: RwLock<Replica>,
+    writers: Writers,
     memory_bytes: AtomicUsize,
 }
 
-/// A change of a namespace: operations, and the records that hold them.
-struct Change {
-    operations: Vec<Operation>,
-    records: Vec<Bytes>,
-}
-
-impl Change {
-    fn new(operations: Vec<Operation>) -> Result<Self, Failure> {
-        let records = operations.iter().map(encode).collect::<Result<_, _>>()?;
-        Ok(Self {
-            operations,
-            records,
-        })
-    }
+/// Why changes are not in the log.
+enum Unappended {
+    /// What it says could not be read: nothing was tried.
+    Unread(Failure),
+    /// The store did not take them, or did not say so.
+    Unwritten(Failure),
 }
 
 /// How far a replica was, and how far it has come.
@@ -94,14 +84,15 @@ impl Namespaces {
         items: Vec<Item>,
         context: &CallContext,
     ) -> Result<Position, Failure> {
-        let ids: Vec<String> = items.iter().map(|item| item.id.clone()).collect();
-        let bytes = items.iter().map(Item::bytes).sum();
+        let room = Room {
+            ids: items.iter().map(|item| item.id.clone()).collect(),
+            bytes: items.iter().map(Item::bytes).sum(),
+        };
         let operations = record_groups(items)
             .into_iter()
             .map(|items| Operation::Store { items })
             .collect();
-        let has_room = |replica: &Replica| self.check_room(replica, &ids, bytes);
-        let (_, version) = self.change(namespace, Change::new(operations)?, has_room, context)?;
+        let (_, version) = self.change(namespace, operations, room, context)?;
         Ok(version)
     }
 
@@ -130,8 +121,8 @@ impl Namespaces {
     ) -> Result<(usize, Position), Failure> {
         let forgets_all = ids.is_none();
         let operation = ids.map_or(Operation::ForgetAll {}, |ids| Operation::Forget { ids });
-        let change = Change::new(vec![operation])?;
-        let (forgotten, version) = self.change(namespace, change, |_| Ok(()), context)?;
+        let (forgotten, version) =
+            self.change(namespace, vec![operation], Room::default(), context)?;
         if forgets_all {
             self.trim(namespace, version.back(1));
         }
@@ -166,81 +157,144 @@ impl Namespaces {
         open
     }
 
-    /// Whether items of these ids and so many bytes still fit.
-    fn check_room(&self, replica: &Replica, ids: &[String], bytes: usize) -> Result<(), Failure> {
-        let new: HashSet<_> = ids.iter().filter(|id| !replica.contains(id)).collect();
-        let (items_max, bytes_max) = (self.config.items_max, self.config.bytes_max);
-        if replica.len() + new.len() <= items_max && replica.bytes() + bytes <= bytes_max {
-            return Ok(());
-        }
-        Err(Failure::LimitExceeded {
-            detail: format!(
-                "the namespace has {} items of {} bytes and can hold {items_max} of {bytes_max}: \
-                 forget some first",
-                replica.len(),
-                replica.bytes(),
-            ),
-        })
+    #[cfg(test)]
+    pub(super) fn waiting(&self, namespace: &str) -> usize {
+        self.open(namespace).writers.len()
     }
 
-    /// Changes a namespace if `check` agrees to it, and says how many passages that made forgotten
-    /// and the new version. What a replica knows already may do; it is durable, and nobody else
-    /// appended since, when the store takes the records at the replica's end.
+    /// Changes a namespace if there is room, and says how many passages that made forgotten and the
+    /// new version. Those who wait for each other are appended by the first of them.
     fn change(
         &self,
         namespace: &str,
-        change: Change,
-        check: impl Fn(&Replica) -> Result<(), Failure>,
+        operations: Vec<Operation>,
+        room: Room,
         context: &CallContext,
-    ) -> Result<(usize, Position), Failure> {
+    ) -> Result<Changed, Failure> {
+        let records = operations.iter().map(encode).collect::<Result<_, _>>()?;
+        let change = Change::new(operations, records, room, context);
         let open = self.open(namespace);
-        let mut replica = lock(&open, context)?;
-        if replica.position() == Position::START || check(&replica).is_err() {
-            self.catch_up(namespace, &open, &mut replica, context)?;
+        open.writers.join(&change);
+        loop {
+            let locked = lock(&open, context);
+            let mut replica = locked.inspect_err(|_| open.writers.leave(&change))?;
+            if change.end().is_none() {
+                let group = open.writers.take();
+                self.change_all(namespace, &open, &mut replica, group, &change);
+            }
+            if let Some(end) = change.end() {
+                return end;
+            }
+            if !open.writers.has(&change) {
+                let cause = "whoever appended this with others came to grief".to_owned();
+                return Err(Failure::Internal { cause });
+            }
         }
-        let version =
-            self.append_at_end(namespace, &mut replica, &change.records, check, context)?;
-        let forgotten = note_own(&mut replica, change.operations, version);
-        note_memory(&open, &replica);
-        self.shorten_if_long(namespace, &mut replica, context);
-        Ok((forgotten, version))
     }
 
-    /// Appends records where the replica ends, decided by `check` on what it then says. Gives the
-    /// position of the last one; the replica ends before the first one.
-    fn append_at_end(
+    /// Appends what there is room for, and ends every change, but those of others when the caller
+    /// of this one has gone meanwhile.
+    fn change_all(
         &self,
         namespace: &str,
+        open: &Open,
         replica: &mut Replica,
-        records: &[Bytes],
-        check: impl Fn(&Replica) -> Result<(), Failure>,
-        context: &CallContext,
-    ) -> Result<Position, Failure> {
-        for _ in 0..APPEND_TRIES_MAX {
-            check(replica)?;
-            // A caller that has gone was told that this failed.
-            if let Some(stop) = context.stopped() {
-                return Err(stop.into());
+        group: Vec<Arc<Change>>,
+        own: &Arc<Change>,
+    ) {
+        let context = &own.context;
+        match self.append_all(namespace, open, replica, &group, context) {
+            Ok((taken, last)) => {
+                note_own(replica, &taken, last);
+                note_memory(open, replica);
+                self.shorten_if_long(namespace, replica, context);
             }
-            let appended = context.step("store.append", || {
-                self.append(namespace, replica.position(), records.to_vec())
-            })?;
-            match appended {
-                Appended::At(version) => return Ok(version),
+            Err(Unappended::Unread(failure)) if context.stopped().is_some() => {
+                own.settle(Err(failure));
+                let others = group.into_iter().filter(|change| change.end().is_none());
+                let others: Vec<_> = others.collect();
+                open.writers.put_back(others.into_iter());
+            }
+            // Those who were refused have their ends.
+            Err(Unappended::Unread(failure) | Unappended::Unwritten(failure)) => {
+                group
+                    .iter()
+                    .for_each(|change| change.settle(Err(failure.clone())));
+            }
+        }
+    }
+
+    /// Appends the records of those changes that may be where the replica ends, and refuses the
+    /// others. Gives the changes and the position of the last record; the replica ends before the
+    /// first one.
+    ///
+    /// What the replica knows already may do; it is durable, and nobody else appended since, when
+    /// the store takes the records at the replica's end. But nobody is refused by a replica that
+    /// may lag.
+    fn append_all<'a>(
+        &self,
+        namespace: &str,
+        open: &Open,
+        replica: &mut Replica,
+        group: &'a [Arc<Change>],
+        context: &CallContext,
+    ) -> Result<(Vec<&'a Arc<Change>>, Position), Unappended> {
+        let is_refused = |refusal: &Option<Failure>| refusal.is_some();
+        if replica.position() == Position::START
+            || self.refusals(replica, group).iter().any(is_refused)
+        {
+            let caught_up = self.catch_up(namespace, open, replica, context);
+            caught_up.map_err(Unappended::Unread)?;
+        }
+        for _ in 0..APPEND_TRIES_MAX {
+            let mut taken = Vec::with_capacity(group.len());
+            for (change, refusal) in group.iter().zip(self.refusals(replica, group)) {
+                match refusal {
+                    Some(failure) => change.settle(Err(failure)),
+                    None => taken.push(change),
+                }
+            }
+            let records = taken.iter().flat_map(|change| &change.records);
+            let records: Vec<Bytes> = records.cloned().collect();
+            if records.is_empty() {
+                return Ok((taken, replica.position()));
+            }
+            let append = || self.append(namespace, replica.position(), records);
+            let appended = context.step("store.append", append);
+            match appended.map_err(Unappended::Unwritten)? {
+                Appended::At(last) => return Ok((taken, last)),
                 Appended::Moved { tail, missed } => {
-                    context.step("store.read", || {
-                        self.learn(namespace, replica, tail, missed, context)
-                    })?;
+                    let learn = || self.learn(namespace, replica, tail, missed, context);
+                    let learned = context.step("store.read", learn);
+                    learned.map_err(Unappended::Unread)?;
                 }
             }
         }
-        Err(Failure::Dependency {
+        Err(Unappended::Unwritten(Failure::Dependency {
             dependency: "store".into(),
             cause: format!("others appended first, {APPEND_TRIES_MAX} times in a row"),
-        })
+        }))
     }
 
-    fn append(
+    /// Why each of these changes may not be, if so, one after the other.
+    fn refusals<'g>(&self, replica: &Replica, group: &'g [Arc<Change>]) -> Vec<Option<Failure>> {
+        let there = (replica.len(), replica.bytes());
+        let mut fill = Fill::new(there, (self.config.items_max, self.config.bytes_max));
+        let refusal = |change: &'g Arc<Change>| {
+            if let Some(end) = change.end() {
+                return end.err();
+            }
+            // A caller that has gone was told that this failed.
+            if let Some(stop) = change.context.stopped() {
+                return Some(stop.into());
+            }
+            let admitted = fill.admit(&change.room, |id| replica.contains(id));
+            admitted.err()
+        };
+        group.iter().map(refusal).collect()
+    }
+
+    pub(super) fn append(
         &self,
         namespace: &str,
         expected: Position,
@@ -339,72 +393,7 @@ impl Namespaces {
         }
     }
 
-    /// Puts a snapshot at the end of a log that says far less than it has records, and forgets what
-    /// came before it. The request goes on whether or not this works; it is tried again when the
-    /// log has grown by as much again.
-    fn shorten_if_long(&self, namespace: &str, replica: &mut Replica, context: &CallContext) {
-        if !replica.is_worth_a_snapshot(SNAPSHOT_CHANGES_MIN) {
-            return;
-        }
-        let as_of = replica.position();
-        let written = context.step("store.append", || self.write_snapshot(namespace, replica));
-        replica.note_snapshot();
-        match written {
-            Ok(Some(end)) => {
-                replica.note_own_snapshot(end);
-                self.trim(namespace, as_of);
-            }
-            Ok(None) => {}
-            Err(failure) => {
-                tracing::warn!(namespace, ?failure, "could not shorten a memory log");
-            }
-        }
-    }
-
-    /// Writes all of a replica behind its end, and gives the position of the last record; nothing
-    /// when somebody else appended, and the parts that are there already then mean nothing new.
-    fn write_snapshot(
-        &self,
-        namespace: &str,
-        replica: &Replica,
-    ) -> Result<Option<Position>, Failure> {
-        if replica.len() == 0 {
-            // Says the same, and a log that is not empty tells where it ends.
-            let record = vec![encode(&Operation::ForgetAll {})?];
-            return self.append_next(namespace, replica.position(), record);
-        }
-        let mut end = replica.position();
-        let (mut part, mut bytes) = (Vec::new(), 0);
-        let mut items = replica.items().peekable();
-        while let Some(item) = items.next() {
-            bytes += item.bytes();
-            part.push(Item::clone(item));
-            if bytes < SNAPSHOT_APPEND_BYTES && items.peek().is_some() {
-                continue;
-            }
-            bytes = 0;
-            let records = snapshot_records(replica.position(), std::mem::take(&mut part))?;
-            match self.append_next(namespace, end, records)? {
-                Some(position) => end = position,
-                None => return Ok(None),
-            }
-        }
-        Ok(Some(end))
-    }
-
-    fn append_next(
-        &self,
-        namespace: &str,
-        end: Position,
-        records: Vec<Bytes>,
-    ) -> Result<Option<Position>, Failure> {
-        Ok(match self.append(namespace, end, records)? {
-            Appended::At(position) => Some(position),
-            Appended::Moved { .. } => None,
-        })
-    }
-
-    fn trim(&self, namespace: &str, up_to: Position) {
+    pub(super) fn trim(&self, namespace: &str, up_to: Position) {
         if let Err(error) = wait(self.config.log.trim(&stream(namespace), up_to)) {
             tracing::warn!(namespace, %up_to, error = error.full(), "could not trim a memory log");
         }
@@ -433,15 +422,20 @@ fn apply_all(namespace: &str, replica: &mut Replica, records: Records) {
     }
 }
 
-/// Applies what this process just appended, up to `last`; counts what that made forgotten.
-fn note_own(replica: &mut Replica, operations: Vec<Operation>, last: Position) -> usize {
-    let count = operations.len() as u64;
-    let forgotten = (1..)
-        .zip(operations)
-        .map(|(n, operation)| replica.apply(Position(last.back(count).0 + n), Some(operation)))
-        .sum();
+/// Applies what this process just appended, up to `last`, and ends the changes with what they made
+/// forgotten.
+fn note_own(replica: &mut Replica, changes: &[&Arc<Change>], last: Position) {
+    let count: usize = changes.iter().map(|change| change.records.len()).sum();
+    let mut position = last.back(count as u64);
+    for change in changes {
+        let mut forgotten = 0;
+        for operation in change.take_operations() {
+            position = Position(position.0 + 1);
+            forgotten += replica.apply(position, Some(operation));
+        }
+        change.settle(Ok((forgotten, position)));
+    }
     replica.note_complete();
-    forgotten
 }
 
 fn note_memory(open: &Open, replica: &Replica) {
@@ -449,14 +443,7 @@ fn note_memory(open: &Open, replica: &Replica) {
         .store(replica.memory_bytes(), Ordering::Relaxed);
 }
 
-fn snapshot_records(Position(as_of): Position, items: Vec<Item>) -> Result<Vec<Bytes>, Failure> {
-    record_groups(items)
-        .into_iter()
-        .map(|items| encode(&Operation::Snapshot { as_of, items }))
-        .collect()
-}
-
-fn encode(operation: &Operation) -> Result<Bytes, Failure> {
+pub(super) fn encode(operation: &Operation) -> Result<Bytes, Failure> {
     operation.encode().map_err(|error| Failure::Internal {
         cause: format!("a memory record could not be encoded: {error}"),
     })

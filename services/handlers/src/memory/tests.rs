@@ -9,6 +9,7 @@ use tidepool_store::EmbeddedStore;
 mod durability;
 mod inputs;
 mod nodes;
+mod writers;
 
 use super::*;
 use crate::testing::{answer as answer_of, call_within, faults, json_call, run};

@@ -15,17 +15,17 @@ use tidepool_store::{
 
 use super::*;
 
-type Meddler = Box<dyn FnOnce() + Send>;
+pub(super) type Meddler = Box<dyn FnOnce() + Send>;
 
 /// A log that lets others act each time before it appends: what a process that was stopped there
 /// would find when it wakes.
-struct Sleeper {
+pub(super) struct Sleeper {
     inner: Arc<EmbeddedStore>,
     meanwhile: Mutex<VecDeque<Meddler>>,
 }
 
 impl Sleeper {
-    fn on(inner: &Arc<EmbeddedStore>) -> Arc<Self> {
+    pub(super) fn on(inner: &Arc<EmbeddedStore>) -> Arc<Self> {
         Arc::new(Self {
             inner: Arc::clone(inner),
             meanwhile: Mutex::default(),
@@ -33,7 +33,7 @@ impl Sleeper {
     }
 
     /// One of these before each append to come.
-    fn let_happen(&self, meanwhile: impl IntoIterator<Item = Meddler>) {
+    pub(super) fn let_happen(&self, meanwhile: impl IntoIterator<Item = Meddler>) {
         *self.meanwhile.lock() = meanwhile.into_iter().collect();
     }
 
