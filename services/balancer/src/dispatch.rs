@@ -18,6 +18,12 @@ use crate::standing::StandingQueue;
 const WORK_WEIGHT: f64 = 0.05;
 /// Work that takes less is quick: a journey over a network is a good part of that.
 const QUICK_S: f64 = 0.002;
+/// How long a slot is idle between two requests that come over a network, about: a journey back and
+/// forth, and the turns of the threads on both ends.
+const JOURNEY_S: f64 = 0.000_2;
+/// Most turns of work that may be on their way to a slot, however little they take. It bounds what
+/// waits in the wrong place when quick work turns slow.
+const TURNS_AHEAD_MAX: f64 = 4.0;
 /// Shortest and longest advice when to come again.
 const RETRY_AFTER_S: (f64, f64) = (1.0, 30.0);
 
@@ -110,6 +116,8 @@ pub(crate) struct Dispatch<S, T> {
     standing: StandingQueue,
     closed: bool,
     dismissed: bool,
+    /// Whether nobody waits here for a seat that may never come; see [`Self::send_back`].
+    sends_back: bool,
     work_mean_s: Option<f64>,
     window: Window,
     integrated_to: Instant,
@@ -124,6 +132,7 @@ impl<S: Clone, T> Dispatch<S, T> {
             standing: StandingQueue::new(limits.objective),
             closed: false,
             dismissed: false,
+            sends_back: false,
             work_mean_s: None,
             window: Window::begin(now),
             integrated_to: now,
@@ -143,6 +152,23 @@ impl<S: Clone, T> Dispatch<S, T> {
     /// Takes a seat out; its slots in use stay so until they are released.
     pub(crate) fn leave(&mut self, key: SeatKey) {
         self.slots.leave(key);
+        self.send_back_if_deserted();
+    }
+
+    /// From now on, whoever finds no seat here is refused, and so is whoever waits when the last one
+    /// leaves: they come from elsewhere, where other places are known.
+    pub(crate) fn send_back(&mut self) {
+        self.sends_back = true;
+        self.send_back_if_deserted();
+    }
+
+    fn is_deserted(&self) -> bool {
+        self.sends_back && !self.slots.has_seats()
+    }
+
+    fn send_back_if_deserted(&mut self) {
+        // Their tokens are dropped, which tells them.
+        while self.is_deserted() && self.queue.pop().is_some() {}
     }
 
     /// Hands a seat nothing until it is trusted again: it did not take a request.
@@ -186,6 +212,9 @@ impl<S: Clone, T> Dispatch<S, T> {
     ) -> Admission<S> {
         if self.closed {
             return self.refuse(RefusalReason::Draining);
+        }
+        if self.is_deserted() {
+            return self.refuse(RefusalReason::NoNode);
         }
         if self.queue.is_empty()
             && let Some((key, payload)) = self.take_slot(ask.session, now)
@@ -338,9 +367,21 @@ impl<S: Clone, T> Dispatch<S, T> {
         self.slots.open()
     }
 
-    /// Whether work takes so little time that a slot waits noticeably for the next request.
-    pub(crate) fn is_quick(&self) -> bool {
-        self.work_mean_s.is_some_and(|mean_s| mean_s < QUICK_S)
+    /// How many requests may be on their way here beyond the slots of so many workers, so that slots
+    /// are not idle for whole journeys: as many as end within one, and one for each worker at least,
+    /// if work is quick; none else, because a request that waits here cannot go where a slot is free.
+    pub(crate) fn ahead(&self, workers: u32) -> u32 {
+        let Some(mean_s) = self.work_mean_s.filter(|mean_s| *mean_s < QUICK_S) else {
+            return 0;
+        };
+        let turns = (JOURNEY_S / mean_s.max(f64::EPSILON)).min(TURNS_AHEAD_MAX);
+        // In powers of two, so that balancers are not told of every change.
+        let turns = if turns < 1.0 {
+            0.0
+        } else {
+            turns.log2().floor().exp2()
+        };
+        workers.max((f64::from(self.ready_slots()) * turns) as u32)
     }
 
     /// Whether a newcomer would be turned away now whatever it brings; cheap enough to ask

@@ -52,6 +52,7 @@ impl Hosting {
     /// Nobody is served before [`Hosting::host`] is handed to a server.
     #[must_use]
     pub fn new(config: HostingConfig) -> Self {
+        config.pools.iter().for_each(|pool| pool.send_back());
         let pools = config.pools.into_iter();
         let pools = pools.map(|pool| (pool.name().clone(), pool));
         Self(Arc::new(Shared {

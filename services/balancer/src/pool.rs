@@ -109,15 +109,13 @@ impl Pool {
         self.dispatch.lock().ready_slots()
     }
 
-    /// What balancers may use of it. Where work takes next to no time, a slot would be idle while
-    /// its next request travels, so one more for each worker may be on its way.
+    /// What balancers may use of it: its slots, and what may be on its way besides.
     pub(crate) fn offered_slots(&self) -> Offer {
         let dispatch = self.dispatch.lock();
         let slots = dispatch.ready_slots();
         let workers = slots.div_ceil(self.spec.slots.max(1));
-        let ahead = if dispatch.is_quick() { workers } else { 0 };
         Offer {
-            slots: slots + ahead,
+            slots: slots.saturating_add(dispatch.ahead(workers)),
             workers,
         }
     }
@@ -127,6 +125,12 @@ impl Pool {
     pub fn has_backlog(&self) -> bool {
         let dispatch = self.dispatch.lock();
         dispatch.queued() > dispatch.ready_slots() as usize
+    }
+
+    /// From now on refuses who finds no worker here, and who waits when the last one leaves: what came
+    /// over a link may go on to another node, and would wait in vain.
+    pub(crate) fn send_back(&self) {
+        self.dispatch.lock().send_back();
     }
 
     /// Refuses those who still wait; what runs goes on. For the end of a stop's patience, so

@@ -278,6 +278,11 @@ impl<S: Clone> SlotTable<S> {
         self.busy
     }
 
+    /// Whether there is anybody who has slots and stays.
+    pub(crate) fn has_seats(&self) -> bool {
+        self.seats.values().any(Seat::is_there)
+    }
+
     /// Slots that may be taken or are.
     pub(crate) fn open(&self) -> u32 {
         self.open

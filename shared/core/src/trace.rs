@@ -69,25 +69,23 @@ impl TraceContext {
         }
     }
 
-    /// The value of a `traceparent` header.
+    /// The value of a `traceparent` header, in ASCII.
     #[must_use]
-    pub fn traceparent(&self) -> String {
-        let mut text = String::with_capacity(55);
-        text.push_str("00-");
-        push_hex(&mut text, &self.trace_id.0.to_be_bytes());
-        text.push('-');
-        push_hex(&mut text, &self.span_id.0.to_be_bytes());
-        text.push_str(if self.sampled { "-01" } else { "-00" });
+    pub fn traceparent(&self) -> [u8; 55] {
+        let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
+        put_hex(&mut text[3..35], &self.trace_id.0.to_be_bytes());
+        put_hex(&mut text[36..52], &self.span_id.0.to_be_bytes());
+        text[54] = b'0' + u8::from(self.sampled);
         text
     }
 }
 
 /// Hexadecimal by table: every answer carries such a header, and formatting shows in profiles.
-fn push_hex(text: &mut String, bytes: &[u8]) {
+fn put_hex(text: &mut [u8], bytes: &[u8]) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for byte in bytes {
-        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
-        text.push(char::from(DIGITS[usize::from(byte & 15)]));
+    for (digits, byte) in text.chunks_exact_mut(2).zip(bytes) {
+        digits[0] = DIGITS[usize::from(byte >> 4)];
+        digits[1] = DIGITS[usize::from(byte & 15)];
     }
 }
 
@@ -103,8 +101,8 @@ mod tests {
             sampled: true,
         };
         assert_eq!(
-            context.traceparent(),
-            "00-00000000000000000000000000000abc-000000000000000d-01"
+            &context.traceparent(),
+            b"00-00000000000000000000000000000abc-000000000000000d-01"
         );
     }
 }

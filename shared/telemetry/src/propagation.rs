@@ -87,7 +87,7 @@ mod tests {
         assert_eq!(context.trace_id.to_string(), TRACE);
         assert_eq!(context.span_id.to_string(), "b7ad6b7169203331");
         assert!(context.sampled);
-        assert_eq!(context.traceparent(), header);
+        assert_eq!(context.traceparent(), header.as_bytes());
     }
 
     #[test]

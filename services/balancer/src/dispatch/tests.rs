@@ -416,3 +416,50 @@ fn two_seconds_after_an_overload_waits_are_as_before_and_no_slot_was_idle_in_it(
         "{unkept:?}"
     );
 }
+
+#[test]
+fn more_is_on_its_way_the_less_work_takes_and_nothing_where_it_takes_long() {
+    let now = Instant::now();
+    let ahead = |work: Duration| {
+        let mut dispatch = TestDispatch::new(limits(), now);
+        for seat in ["a", "b"] {
+            dispatch.join(seat, 8, mark(seat), now);
+        }
+        assert_eq!(dispatch.ahead(2), 0, "nothing is known yet");
+        let (key, _) = slot(dispatch.admit(&ask(now), now, || 1));
+        release(&mut dispatch, key, work, now);
+        dispatch.ahead(2)
+    };
+    let us = Duration::from_micros;
+    assert_eq!(ahead(Duration::ZERO), 64);
+    assert_eq!(ahead(us(40)), 64);
+    assert_eq!(ahead(us(60)), 32);
+    assert_eq!(ahead(us(150)), 16);
+    assert_eq!(ahead(us(300)), 2);
+    assert_eq!(ahead(us(1_999)), 2);
+    assert_eq!(ahead(us(2_001)), 0);
+}
+
+#[test]
+fn nobody_waits_at_a_place_that_all_workers_have_left() {
+    let now = Instant::now();
+    let mut dispatch = TestDispatch::new(limits(), now);
+    let a = dispatch.join("a", 1, mark("a"), now);
+    let _running = slot(dispatch.admit(&ask(now), now, || 1));
+    let waits = |dispatch: &mut TestDispatch| {
+        matches!(dispatch.admit(&ask(now), now, || 2), Admission::Queued(_))
+    };
+    assert!(waits(&mut dispatch));
+    dispatch.send_back();
+    assert!(waits(&mut dispatch), "its worker is busy and will be free");
+    let b = dispatch.join("b", 0, mark("b"), now);
+    dispatch.leave(a);
+    assert_eq!(dispatch.queued(), 0, "they are told to go elsewhere");
+    let refused = refusal(dispatch.admit(&ask(now), now, || 3));
+    assert_eq!(refused, RefusalReason::NoNode);
+    dispatch.resize(b, 1, now);
+    slot(dispatch.admit(&ask(now), now, || 4));
+    // Where requests come first, they wait for the first worker.
+    let mut waiting = TestDispatch::new(limits(), now);
+    assert!(waits(&mut waiting));
+}

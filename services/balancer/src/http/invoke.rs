@@ -154,37 +154,31 @@ impl Visit {
         }
         let api = Arc::clone(api);
         Answer::Later(Box::pin(async move {
-            let answer = match coming.read().await {
+            match coming.read().await {
                 Ok((bytes, held)) => {
                     let asked = Asked::new(route, wishes, bytes, held, self.seen.begin);
-                    self.proceed(&api, asked, Instant::now())
+                    self.proceed(&api, asked, Instant::now()).await
                 }
-                Err(problem) => self.refused(&api, problem),
-            };
-            answer.outgoing().await
+                Err(problem) => self.finish(&api, Attempt::refused(problem)),
+            }
         }))
     }
 
-    /// Has a request done that has been read at `now`.
-    fn proceed(self, api: &Arc<Api>, mut asked: Asked, now: Instant) -> Answer {
+    /// Has a request done that has been read at `now`. What is rare is boxed: this future is moved.
+    async fn proceed(self, api: &Arc<Api>, mut asked: Asked, now: Instant) -> Outgoing {
         if asked.wishes.respond_async
             && let Some(accepted) = &api.accepted
         {
-            return self.accept(api, Arc::clone(accepted), asked);
+            return self.accept(api, Arc::clone(accepted), asked).await;
         }
         if let Some((key, ledger)) = key_of(api, &mut asked) {
-            return self.proceed_apart(api, ledger, key, asked);
+            return self.proceed_apart(api, ledger, key, asked).await;
         }
-        match work(asked, &self.seen.identity, now) {
-            Working::Ended(attempt) => Answer::Ready(self.finish(api, attempt)),
-            Working::Going(going, job) => {
-                let api = Arc::clone(api);
-                Answer::Later(Box::pin(async move {
-                    let attempt = job.attempt(going.await, &self.seen.identity);
-                    self.finish(&api, attempt)
-                }))
-            }
-        }
+        let attempt = match work(asked, &self.seen.identity, now) {
+            Working::Ended(attempt) => attempt,
+            Working::Going(going, job) => job.attempt(going.await, &self.seen.identity),
+        };
+        self.finish(api, attempt)
     }
 
     /// Has a request with a key done, apart from the connection: a caller that loses it asks
@@ -196,30 +190,35 @@ impl Visit {
         ledger: Arc<Ledger>,
         key: String,
         asked: Asked,
-    ) -> Answer {
+    ) -> LocalBoxFuture<'static, Outgoing> {
         let api = Arc::clone(api);
         let identity = self.seen.identity.clone();
         let running = actix_web::rt::spawn(keyed(ledger, key, asked, identity));
-        Answer::Later(Box::pin(async move {
+        Box::pin(async move {
             let attempt = running.await.unwrap_or_else(|_| {
                 let detail = "the request ended without an answer";
                 Attempt::refused(Problem::new(Code::HandlerFailed, detail))
             });
             self.finish(&api, attempt)
-        }))
+        })
     }
 }
 
 impl Visit {
     /// Accepts a request and has it done where no connection and no thread of a connection
     /// matters: its caller asks for the answer later.
-    fn accept(self, api: &Arc<Api>, accepted: Arc<Accepted>, asked: Asked) -> Answer {
-        if let Some(refusal) = asked.route.pool.refuses_all() {
-            asked.route.pool.arrive(asked.route.kind_index).refuse();
-            return self.refused(api, refusal.into());
-        }
+    fn accept(
+        self,
+        api: &Arc<Api>,
+        accepted: Arc<Accepted>,
+        asked: Asked,
+    ) -> LocalBoxFuture<'static, Outgoing> {
         let api = Arc::clone(api);
-        Answer::Later(Box::pin(async move {
+        Box::pin(async move {
+            if let Some(refusal) = asked.route.pool.refuses_all() {
+                asked.route.pool.arrive(asked.route.kind_index).refuse();
+                return self.finish(&api, Attempt::refused(refusal.into()));
+            }
             let remaining = asked.deadline.remaining(Instant::now());
             let kind = asked.route.spec.kind.clone();
             let attempt = match accepted.accept(kind.as_str(), remaining).await {
@@ -232,7 +231,7 @@ impl Visit {
                 }
             };
             self.finish(&api, attempt)
-        }))
+        })
     }
 }
 
@@ -275,15 +274,6 @@ async fn run(asked: Asked, identity: &Identity) -> Attempt {
     match work(asked, identity, Instant::now()) {
         Working::Ended(attempt) => attempt,
         Working::Going(going, job) => job.attempt(going.await, identity),
-    }
-}
-
-impl Answer {
-    async fn outgoing(self) -> Outgoing {
-        match self {
-            Self::Ready(outgoing) => outgoing,
-            Self::Later(later) => later.await,
-        }
     }
 }
 

@@ -143,7 +143,7 @@ impl Visit {
                 .into(),
         };
         let headers = response.headers_mut();
-        if let Ok(value) = HeaderValue::try_from(identity.trace.traceparent()) {
+        if let Ok(value) = HeaderValue::from_bytes(&identity.trace.traceparent()) {
             headers.insert(TRACERESPONSE, value);
         }
         if let Ok(value) = HeaderValue::try_from(request_id) {
