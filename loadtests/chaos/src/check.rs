@@ -2,13 +2,14 @@
 //! how histories come to be.
 
 mod figures;
+mod fleet;
 mod laws;
 #[cfg(test)]
 mod tests;
 
 use serde::{Deserialize, Serialize};
 
-use crate::history::{Desired, Fault, Found, Header, Line, Request, Sample};
+use crate::history::{Desired, Fault, Fleet, Found, Header, Line, Request, Sample};
 pub use figures::{Figures, Spread};
 
 /// Findings of one law that are told; the others are counted.
@@ -40,6 +41,22 @@ pub struct Demands {
     pub note_fails_within_ms: Option<u64>,
     /// Desired states that must have been seen, at least: else nothing was shown.
     pub desired_min: Option<usize>,
+    /// Longest time after which a node that was frozen or cut off answers again.
+    pub heals_ms: Option<u64>,
+    /// Share of reads that must be answered well.
+    pub read_share_min: Option<f64>,
+    /// Longest time in which nodes run something else than was wanted last.
+    pub converge_ms: Option<u64>,
+    /// Longest time until somebody leads in place of a controller that was hurt.
+    pub takeover_ms: Option<u64>,
+    /// Workers by which the wanted number must have grown, at least: else nothing was shown.
+    pub grows_by: Option<u32>,
+    /// Workers by which it must have shrunk from its highest, at least.
+    pub shrinks_by: Option<u32>,
+    /// Whether the number of workers stays as it is while Redis is away.
+    pub freezes_scaling: bool,
+    /// Most nodes that controllers may have started when all is over.
+    pub started_max: Option<usize>,
 }
 
 /// A law that was broken.
@@ -77,6 +94,7 @@ pub(crate) struct History {
     pub(crate) desired: Vec<Desired>,
     pub(crate) found: Vec<Found>,
     pub(crate) samples: Vec<Sample>,
+    pub(crate) fleet: Vec<Fleet>,
     pub(crate) planned: Option<u64>,
 }
 
@@ -86,12 +104,13 @@ impl History {
             return None;
         };
         let mut history = Self {
-            header: header.clone(),
+            header: Header::clone(header),
             requests: Vec::new(),
             faults: Vec::new(),
             desired: Vec::new(),
             found: Vec::new(),
             samples: Vec::new(),
+            fleet: Vec::new(),
             planned: None,
         };
         for line in &lines[1..] {
@@ -102,6 +121,7 @@ impl History {
                 Line::Desired(desired) => history.desired.push(desired),
                 Line::Found(found) => history.found.push(found),
                 Line::Sample(sample) => history.samples.push(sample),
+                Line::Fleet(fleet) => history.fleet.push(fleet),
                 Line::End { planned } => history.planned = Some(planned),
             }
         }

@@ -27,6 +27,8 @@ const IDLE: Duration = Duration::from_secs(2);
 const NAMESPACES: u64 = 8;
 /// Most matches of a search for one note.
 const MATCHES: u64 = 20;
+/// So many notes before a read is the one that it looks for.
+const NOTES_BACK: u64 = 20;
 /// How long a note is looked for.
 const FIND_MAX: Duration = Duration::from_secs(30);
 
@@ -37,8 +39,33 @@ pub struct Load {
     pub rate_per_s: f64,
     /// Of every so many requests, one stores a note; 0: none does.
     pub note_every: u64,
+    /// Of every so many requests, one looks for a note of before; 0: none does.
+    pub read_every: u64,
     /// How long the service waits within an echo, in ms.
     pub work_ms: u64,
+    /// How long it computes, in ms.
+    pub spin_ms: u64,
+}
+
+impl Load {
+    /// What a request of this number asks for.
+    #[must_use]
+    pub fn kind(&self, id: u64) -> RequestKind {
+        let is_turn = |every: u64, turn: u64| every > 0 && id % every == turn;
+        if is_turn(self.note_every, self.note_every.saturating_sub(1)) {
+            RequestKind::Note
+        } else if is_turn(self.read_every, self.read_every / 2) {
+            RequestKind::Read
+        } else {
+            RequestKind::Echo
+        }
+    }
+
+    /// The note that a read looks for: one that was to be stored a while before.
+    fn note_before(&self, id: u64) -> u64 {
+        let every = self.note_every.max(1);
+        (id / every).saturating_sub(NOTES_BACK) * every + every - 1
+    }
 }
 
 /// Where requests go, and what is told of them.
@@ -46,6 +73,7 @@ pub struct Load {
 pub(crate) struct Callers {
     http: reqwest::Client,
     balancers: Arc<Vec<String>>,
+    token: Arc<str>,
     recorder: Recorder,
     load: Load,
     begun: Instant,
@@ -54,9 +82,10 @@ pub(crate) struct Callers {
 }
 
 impl Callers {
-    /// Callers of balancers at `host:port` each; time counts from `begun`.
+    /// Callers of balancers at `host:port` each, who show this token; time counts from `begun`.
     pub(crate) fn new(
         balancers: Vec<String>,
+        token: String,
         recorder: Recorder,
         load: Load,
         begun: Instant,
@@ -73,6 +102,7 @@ impl Callers {
         Ok(Self {
             http,
             balancers: Arc::new(balancers),
+            token: token.into(),
             recorder,
             load,
             begun,
@@ -136,15 +166,9 @@ impl Callers {
     }
 
     fn request(&self, id: u64, due: Duration) -> Request {
-        let every = self.load.note_every;
-        let is_note = every > 0 && id % every == every - 1;
         Request {
             id,
-            kind: if is_note {
-                RequestKind::Note
-            } else {
-                RequestKind::Echo
-            },
+            kind: self.load.kind(id),
             intended_us: micros(due),
             sent_us: 0,
             ended_us: 0,
@@ -161,8 +185,9 @@ impl Callers {
         let mut request = self.request(id, due);
         request.sent_us = self.since_us();
         let (route, body) = match request.kind {
-            RequestKind::Echo => ("echo", echo_body(id, self.load.work_ms)),
+            RequestKind::Echo => ("echo", echo_body(id, &self.load)),
             RequestKind::Note => ("memory", note_body(id)),
+            RequestKind::Read => ("memory", read_body(self.load.note_before(id))),
         };
         if self.plant == Some(Plant::InventedNote)
             && request.kind == RequestKind::Note
@@ -196,6 +221,8 @@ impl Callers {
         let url = format!("http://{}/v1/invoke/{route}", self.balancers[balancer]);
         let request = self.http.post(url).header(CONTENT_TYPE, "application/json");
         let request = request.header("Tidepool-Deadline-Ms", DEADLINE_MS);
+        // Where nobody asks who calls, nobody reads it.
+        let request = request.bearer_auth(&self.token);
         let answer = request.body(body).send().await?;
         let worker = answer.headers().get("tidepool-worker");
         Ok(Answer {
@@ -207,24 +234,18 @@ impl Callers {
 
     /// How often a note is there. Asks until somebody can tell.
     pub(crate) async fn find(&self, id: u64) -> anyhow::Result<u64> {
-        let query = json!({
-            "op": "recall", "namespace": namespace(id), "query": "",
-            "tags": [tag(id)], "limit": MATCHES,
-        });
+        let query = read_body(id);
         let end = Instant::now() + FIND_MAX;
         let mut balancer = 0;
         loop {
-            let answer = self.post(balancer, "memory", query.to_string()).await;
-            let matches = answer
+            let answer = self.post(balancer, "memory", query.clone()).await;
+            let found = answer
                 .as_ref()
                 .ok()
                 .filter(|a| a.status == 200)
-                .and_then(|answer| {
-                    let found: Value = serde_json::from_slice(&answer.body).ok()?;
-                    Some(found["matches"].as_array()?.len() as u64)
-                });
-            if let Some(matches) = matches {
-                return Ok(matches);
+                .and_then(|answer| matches(&answer.body));
+            if let Some(times) = found {
+                return Ok(times);
             }
             anyhow::ensure!(
                 Instant::now() < end,
@@ -257,6 +278,7 @@ fn take(request: &mut Request, answer: reqwest::Result<Answer>, sent: &str) {
     if request.status == 200 {
         request.is_own = match request.kind {
             RequestKind::Echo => answer.body == sent.as_bytes(),
+            RequestKind::Read => matches(&answer.body).is_some_and(|times| times <= 1),
             RequestKind::Note => {
                 body().is_some_and(|b| b["ids"].as_array().is_some_and(|i| i.len() == 1))
             }
@@ -277,8 +299,29 @@ fn reason(error: &reqwest::Error) -> &'static str {
     }
 }
 
-fn echo_body(id: u64, work_ms: u64) -> String {
-    json!({ "text": format!("request {id}"), "sleep_ms": work_ms }).to_string()
+fn echo_body(id: u64, load: &Load) -> String {
+    let Load {
+        work_ms, spin_ms, ..
+    } = load;
+    let mut body = json!({ "text": format!("request {id}"), "sleep_ms": work_ms });
+    if *spin_ms > 0 {
+        body["spin_ms"] = json!(spin_ms);
+    }
+    body.to_string()
+}
+
+fn read_body(id: u64) -> String {
+    json!({
+        "op": "recall", "namespace": namespace(id), "query": "",
+        "tags": [tag(id)], "limit": MATCHES,
+    })
+    .to_string()
+}
+
+/// How many matches an answer to a read has.
+fn matches(answer: &[u8]) -> Option<u64> {
+    let found: Value = serde_json::from_slice(answer).ok()?;
+    Some(found["matches"].as_array()?.len() as u64)
 }
 
 fn note_body(id: u64) -> String {

@@ -1,21 +1,34 @@
 //! A cluster on this machine: Redis, nodes, balancers and controllers as processes of the real
 //! program, each at an address that it keeps when it is started again.
 
+mod layout;
+mod look;
+mod settings;
+mod started;
+
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::ffi::OsStr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::Command;
 use tokio::time::Instant;
 
-use crate::process::Process;
+use self::settings::{Role, Store};
+use self::started::StartedNodes;
+use crate::disk::Disk;
+use crate::net::Net;
+use crate::process::{self, Process};
 use crate::proxy::Proxy;
 
+pub(crate) use layout::{Layout, Proxied, Scaled, Who};
+pub(crate) use started::Mark;
+
+/// What callers show where somebody asks who they are; also the secret of the cluster.
+pub(crate) const TOKEN: &str = "known-for-the-length-of-a-run";
 /// Longest wait until a process is ready for work.
 const READY_MAX: Duration = Duration::from_secs(30);
 /// Longest wait until a process that was told to stop is gone.
@@ -29,165 +42,146 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Longest wait for an answer of an operator API.
 const LOOK_MAX: Duration = Duration::from_secs(2);
 
-/// A part of a cluster.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
-pub enum Who {
-    /// A node, by its place.
-    Node(usize),
-    /// A balancer, by its place.
-    Balancer(usize),
-    /// A controller, by its place.
-    Controller(usize),
-    /// The only Redis.
-    Redis,
+/// The programs that parts are made of.
+#[derive(Clone, Debug)]
+pub(crate) struct Programs {
+    pub(crate) current: PathBuf,
+    /// An older build of it.
+    pub(crate) older: Option<PathBuf>,
 }
 
-impl Who {
-    /// Its name in the cluster.
-    #[must_use]
-    pub fn name(self) -> String {
-        match self {
-            Self::Node(n) => format!("n{n}"),
-            Self::Balancer(n) => format!("b{n}"),
-            Self::Controller(n) => format!("c{n}"),
-            Self::Redis => "redis".to_owned(),
-        }
-    }
-
-    fn role(self) -> &'static str {
-        match self {
-            Self::Node(_) => "node",
-            Self::Balancer(_) => "balancer",
-            Self::Controller(_) => "controller",
-            Self::Redis => "redis",
-        }
-    }
-}
-
-/// Which balancers reach nodes through proxies.
+/// Which of them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Proxied {
-    /// None.
+pub enum Build {
+    /// The one that is tested.
     #[default]
-    Nobody,
-    /// The first one; the others go straight.
-    First,
-    /// All.
-    Everybody,
-}
-
-/// What a cluster consists of.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Layout {
-    /// Nodes.
-    pub nodes: usize,
-    /// Balancers.
-    pub balancers: usize,
-    /// Controllers; with any there is a Redis.
-    pub controllers: usize,
-    /// Whether processes find one another, and keep notes, in Redis.
-    pub has_redis: bool,
-    /// Who goes through proxies.
-    pub proxied: Proxied,
-    /// Echo workers of each node.
-    pub workers: u32,
-    /// Requests that each of them does at a time.
-    pub slots: u32,
-}
-
-impl Default for Layout {
-    fn default() -> Self {
-        Self {
-            nodes: 4,
-            balancers: 2,
-            controllers: 0,
-            has_redis: false,
-            proxied: Proxied::Nobody,
-            workers: 2,
-            slots: 8,
-        }
-    }
+    Current,
+    /// The one before it.
+    Older,
 }
 
 /// A process and where it is.
 #[derive(Debug, Default)]
 struct Member {
     process: Option<Process>,
+    build: Build,
     /// `http://..` of its operator API; another one in each of its lives.
     operator: String,
     /// Where it serves: clients, links or Redis' own protocol.
     addr: Option<SocketAddr>,
 }
 
-/// A cluster that runs; gone when it is dropped.
+/// A cluster that runs; gone when it is dropped, in the order of its fields: processes before the
+/// network and the disk that they use.
 #[derive(Debug)]
 pub(crate) struct Cluster {
-    program: PathBuf,
-    layout: Layout,
-    folder: TempDir,
     members: BTreeMap<Who, Member>,
     proxies: Vec<Proxy>,
+    started: StartedNodes,
+    net: Option<Net>,
+    disk: Option<Disk>,
+    folder: TempDir,
+    programs: Programs,
+    layout: Layout,
     http: reqwest::Client,
 }
 
 impl Cluster {
     /// Starts all parts and waits until every balancer has all nodes.
-    pub(crate) async fn start(program: &Path, layout: Layout, seed: u64) -> anyhow::Result<Self> {
-        let mut cluster = Self {
-            program: program.to_owned(),
-            layout,
-            folder: tempfile::Builder::new()
-                .prefix("tidepool-chaos-")
-                .tempdir()?,
-            members: BTreeMap::new(),
-            proxies: Vec::new(),
-            http: reqwest::Client::builder()
-                .no_proxy()
-                .timeout(LOOK_MAX)
-                .build()?,
-        };
-        let redis = layout.has_redis.then_some(Who::Redis);
-        let nodes = (0..layout.nodes).map(Who::Node);
-        let balancers = (0..layout.balancers).map(Who::Balancer);
-        let controllers = (0..layout.controllers).map(Who::Controller);
-        let all = redis
-            .into_iter()
-            .chain(nodes)
-            .chain(balancers)
-            .chain(controllers);
-        for who in all.collect::<Vec<_>>() {
-            let addr = (!matches!(who, Who::Controller(_)))
-                .then(free_addr)
-                .transpose()?;
-            let member = Member {
-                addr,
-                ..Member::default()
-            };
-            cluster.members.insert(who, member);
-        }
+    pub(crate) async fn start(
+        programs: Programs,
+        layout: Layout,
+        seed: u64,
+    ) -> anyhow::Result<Self> {
+        let mut cluster = Self::prepare(programs, layout).await?;
         if layout.proxied != Proxied::Nobody {
             for n in 0..layout.nodes {
                 let proxy = Proxy::start(cluster.addr(Who::Node(n))?, seed ^ n as u64).await?;
                 cluster.proxies.push(proxy);
             }
         }
-        // In the order of `Who`, nodes come first; they need Redis.
-        if layout.has_redis {
-            cluster.begin(Who::Redis).await?;
-        }
-        for who in cluster.members.keys().copied().collect::<Vec<_>>() {
-            if who != Who::Redis {
-                cluster.begin(who).await?;
-            }
+        for who in layout.parts() {
+            cluster.begin(who).await?;
         }
         // Where there is a controller, it says which node has how many.
         for node in (0..layout.nodes).filter(|_| layout.controllers == 0) {
             cluster.wait_for_workers(Who::Node(node)).await?;
         }
         for balancer in 0..layout.balancers {
-            cluster.wait_for_nodes(balancer, layout.nodes).await?;
+            cluster.wait_for_nodes(Who::Balancer(balancer)).await?;
         }
         Ok(cluster)
+    }
+
+    /// All that there has to be before the first process.
+    async fn prepare(programs: Programs, layout: Layout) -> anyhow::Result<Self> {
+        process::end_leftovers();
+        let folder = tempfile::Builder::new()
+            .prefix("tidepool-chaos-")
+            .tempdir()?;
+        let parts = layout.parts();
+        let net = match layout.is_apart {
+            true => Some(Net::make(&parts).await?),
+            false => None,
+        };
+        let data = folder.path().join("disk");
+        let disk = layout.disk_mib.map(|mib| Disk::mount(&data, mib));
+        let mut cluster = Self {
+            members: BTreeMap::new(),
+            proxies: Vec::new(),
+            started: StartedNodes::default(),
+            net,
+            disk: disk.transpose()?,
+            folder,
+            programs,
+            layout,
+            http: reqwest::Client::builder()
+                .no_proxy()
+                .timeout(LOOK_MAX)
+                .build()?,
+        };
+        let build = match layout.begins_old {
+            true => Build::Older,
+            false => Build::Current,
+        };
+        for who in parts {
+            let member = Member {
+                addr: cluster.place(who)?,
+                build,
+                ..Member::default()
+            };
+            cluster.members.insert(who, member);
+        }
+        if let Some(addr) = cluster
+            .members
+            .get(&Who::Redis)
+            .and_then(|redis| redis.addr)
+        {
+            cluster.started = StartedNodes::of(addr);
+        }
+        Ok(cluster)
+    }
+
+    /// Where a part is to serve. A controller serves nobody but operators.
+    fn place(&self, who: Who) -> anyhow::Result<Option<SocketAddr>> {
+        let port = match who {
+            Who::Controller(_) => return Ok(None),
+            Who::Node(_) => 8_702,
+            Who::Balancer(_) | Who::Whole => 8_700,
+            Who::Redis => 6_379,
+        };
+        match &self.net {
+            Some(net) => Ok(Some(SocketAddr::from((net.ip(who)?, port)))),
+            None => free_addr().map(Some),
+        }
+    }
+
+    /// Where a part is to serve operators.
+    fn operator_place(&self, who: Who) -> anyhow::Result<SocketAddr> {
+        match &self.net {
+            Some(net) => Ok(SocketAddr::from((net.ip(who)?, 8_701))),
+            None => Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
+        }
     }
 
     /// Where a part serves.
@@ -203,10 +197,32 @@ impl Cluster {
         self.proxies.get(node).context("the node has no proxy")
     }
 
+    /// The network that parts have between them.
+    pub(crate) fn net(&mut self) -> anyhow::Result<&mut Net> {
+        self.net.as_mut().context("all parts are in one network")
+    }
+
+    /// The disk of the store.
+    pub(crate) fn disk(&self) -> anyhow::Result<&Disk> {
+        self.disk
+            .as_ref()
+            .context("the store has no disk of its own")
+    }
+
+    /// What the cluster consists of.
+    pub(crate) fn layout(&self) -> Layout {
+        self.layout
+    }
+
     /// URL of the store.
     pub(crate) fn redis_url(&self) -> Option<String> {
         let addr = self.addr(Who::Redis).ok()?;
         Some(format!("redis://{addr}/0"))
+    }
+
+    /// What nodes carry that controllers have started.
+    pub(crate) fn mark(&self) -> Option<Mark> {
+        self.started.mark()
     }
 
     /// Ids of all processes that run, by name.
@@ -233,6 +249,13 @@ impl Cluster {
             .with_context(|| format!("{} does not run", who.name()))
     }
 
+    /// Which program a part is when it is started the next time.
+    pub(crate) fn become_build(&mut self, who: Who, build: Build) -> anyhow::Result<()> {
+        let member = self.members.get_mut(&who);
+        member.context("there is no such part")?.build = build;
+        Ok(())
+    }
+
     /// Ends a part as an operator would, and waits until it is gone.
     pub(crate) async fn stop(&mut self, who: Who) -> anyhow::Result<()> {
         let status = self.take(who)?.stop(STOP_MAX).await?;
@@ -240,10 +263,25 @@ impl Cluster {
         Ok(())
     }
 
+    /// Kills all that keep or remember notes and run, and starts them again: what is there then was
+    /// durable.
+    pub(crate) async fn kill_memory(&mut self) -> anyhow::Result<()> {
+        let is_one = |who: &Who| matches!(who, Who::Redis | Who::Whole | Who::Node(_));
+        let parts = self.layout.parts().into_iter().filter(is_one);
+        let parts: Vec<_> = parts.filter(|who| self.process(*who).is_ok()).collect();
+        for who in &parts {
+            self.take(*who)?.kill().await?;
+        }
+        for who in parts {
+            self.begin(who).await?;
+        }
+        Ok(())
+    }
+
     /// Forgets what Redis has kept.
     pub(crate) fn wipe(&self) -> anyhow::Result<()> {
-        let data = self.folder.path().join("redis");
-        std::fs::remove_dir_all(&data).context("what Redis kept cannot be removed")
+        std::fs::remove_dir_all(self.data_of(Who::Redis))
+            .context("what Redis kept cannot be removed")
     }
 
     /// Those that have ended by themselves, with the ends of their logs.
@@ -261,7 +299,7 @@ impl Cluster {
         ended.collect()
     }
 
-    /// Keeps the folder with all logs, and says where it is.
+    /// Ends all, and keeps the folder with all logs; says where it is.
     pub(crate) fn keep(self) -> PathBuf {
         let Self { folder, .. } = self;
         folder.keep()
@@ -277,15 +315,28 @@ impl Cluster {
         begun.with_context(|| format!("{} cannot be started", who.name()))
     }
 
+    /// A program, in the network of a part if it has one.
+    fn command(&self, who: Who, program: &OsStr) -> Command {
+        match &self.net {
+            Some(net) => net.command(who, program),
+            None => Command::new(program),
+        }
+    }
+
     async fn begin_redis(&mut self) -> anyhow::Result<()> {
         let addr = self.addr(Who::Redis)?;
-        let data = self.folder.path().join("redis");
+        let data = self.data_of(Who::Redis);
         std::fs::create_dir_all(&data)?;
-        let mut command = Command::new("redis-server");
+        let mut command = self.command(Who::Redis, OsStr::new("redis-server"));
         command
-            .args(["--bind", "127.0.0.1", "--port", &addr.port().to_string()])
-            .args(["--appendonly", "yes", "--save", "", "--dir"])
+            .args(["--bind", &addr.ip().to_string(), "--protected-mode", "no"])
+            .args(["--port", &addr.port().to_string(), "--appendonly", "yes"])
+            .args(["--save", "", "--dir"])
             .arg(&data);
+        if self.disk.is_some() {
+            // As is asked of operators: otherwise Redis acknowledges what it could not write.
+            command.args(["--appendfsync", "always"]);
+        }
         let process = Process::start(command, &self.log_of(Who::Redis))?;
         self.put(Who::Redis, process, String::new());
         let end = Instant::now() + READY_MAX;
@@ -299,24 +350,29 @@ impl Cluster {
     async fn begin_role(&mut self, who: Who) -> anyhow::Result<()> {
         let file = self.folder.path().join(format!("{}.toml", who.name()));
         std::fs::write(&file, self.settings(who)?)?;
-        let mut command = Command::new(&self.program);
+        let mut command = self.command(who, self.program_of(who)?.as_os_str());
+        // Only for finding `ip`.
+        let path = std::env::var_os("PATH").unwrap_or_default();
         command
             .arg(who.role())
             .args(["-o", "jsonl", "--config"])
             .arg(&file)
             .current_dir(self.folder.path())
             .env_clear()
-            .env("TZ", "UTC");
+            .envs([("PATH", path), ("TZ", "UTC".into())]);
         let mut process = Process::start(command, &self.log_of(who))?;
         let banner = process.banner().await?;
         let operator = banner["operator"].as_str().context("no operator address")?;
         self.put(who, process, operator.to_owned());
-        let end = Instant::now() + READY_MAX;
-        while !self.is_ready(who).await {
-            ensure!(Instant::now() < end, "{} does not become ready", who.name());
-            tokio::time::sleep(LOOK_EVERY).await;
+        self.wait_for_ready(who).await
+    }
+
+    fn program_of(&self, who: Who) -> anyhow::Result<&Path> {
+        let Programs { current, older } = &self.programs;
+        match self.members.get(&who).map(|member| member.build) {
+            Some(Build::Older) => older.as_deref().context("there is no older program"),
+            _ => Ok(current),
         }
-        Ok(())
     }
 
     fn put(&mut self, who: Who, process: Process, operator: String) {
@@ -328,49 +384,34 @@ impl Cluster {
         self.folder.path().join(format!("{}.log", who.name()))
     }
 
-    fn settings(&self, who: Who) -> anyhow::Result<String> {
-        let name = who.name();
-        let mut settings = String::from(
-            "[http]\noperator_addr = \"127.0.0.1:0\"\nshutdown_grace_s = 10\nmax_connections = 20000\n",
-        );
-        match who {
-            Who::Balancer(n) => {
-                settings += &format!("api_addr = \"{}\"\n", self.addr(who)?);
-                settings += &self.listed_nodes(n)?;
-                settings += &format!("[node]\nname = \"{name}\"\n");
-            }
-            Who::Node(_) => {
-                let addr = self.addr(who)?;
-                settings += &format!("[node]\nname = \"{name}\"\naddr = \"{addr}\"\n");
-            }
-            _ => settings += &format!("[node]\nname = \"{name}\"\n"),
-        }
-        settings += &match self.redis_url() {
-            Some(url) => format!("[store]\nkind = \"redis\"\nredis_url = \"{url}\"\n"),
-            None => format!(
-                "[store]\npath = \"{}\"\n",
-                self.folder.path().join(&name).display()
-            ),
-        };
-        let Layout { workers, slots, .. } = self.layout;
-        // Controllers count the workers of the whole cluster, a node without one counts its own.
-        let nodes = match self.layout.controllers {
-            0 => 1,
-            _ => u32::try_from(self.layout.nodes)?,
-        };
-        let workers = workers * nodes;
-        settings += &format!(
-            "[pools.echo]\nmin = {workers}\nmax = {workers}\nslots = {slots}\n\
-             [pools.memory]\nmin = 1\nmax = 1\n\
-             [pools.grammar]\nmin = 0\nmax = 0\n[pools.reasoning]\nmin = 0\nmax = 0\n"
-        );
-        Ok(settings)
+    /// Where a part keeps what must not be lost.
+    fn data_of(&self, who: Who) -> PathBuf {
+        let disk = self.disk.as_ref().map(Disk::folder);
+        disk.unwrap_or_else(|| self.folder.path()).join(who.name())
     }
 
-    /// Nodes as a balancer is told of them; nothing where it finds them in Redis.
-    fn listed_nodes(&self, balancer: usize) -> anyhow::Result<String> {
+    fn settings(&self, who: Who) -> anyhow::Result<String> {
+        let role = Role {
+            who,
+            layout: &self.layout,
+            serves: self.members.get(&who).and_then(|member| member.addr),
+            operator: self.operator_place(who)?,
+            nodes: match who {
+                Who::Balancer(n) => self.listed_nodes(n)?,
+                _ => Vec::new(),
+            },
+            store: match self.redis_url() {
+                Some(url) => Store::Redis(url),
+                None => Store::Folder(self.data_of(who)),
+            },
+        };
+        Ok(role.text())
+    }
+
+    /// Nodes as a balancer is told of them; none where it finds them in Redis.
+    fn listed_nodes(&self, balancer: usize) -> anyhow::Result<Vec<SocketAddr>> {
         let is_proxied = match self.layout.proxied {
-            Proxied::Nobody if self.layout.has_redis => return Ok(String::new()),
+            Proxied::Nobody if self.layout.has_redis => return Ok(Vec::new()),
             Proxied::Nobody => false,
             Proxied::First => balancer == 0,
             Proxied::Everybody => true,
@@ -379,76 +420,7 @@ impl Cluster {
             true => Ok(self.proxy(n)?.addr()),
             false => self.addr(Who::Node(n)),
         };
-        let addrs: Vec<_> = (0..self.layout.nodes)
-            .map(|n| Ok(format!("\"{}\"", addr(n)?)))
-            .collect::<anyhow::Result<_>>()?;
-        Ok(format!("[cluster]\nnodes = [{}]\n", addrs.join(", ")))
-    }
-
-    async fn is_ready(&self, who: Who) -> bool {
-        let Some(member) = self.members.get(&who) else {
-            return false;
-        };
-        let asked = self.http.get(format!("{}/readyz", member.operator));
-        let answer = asked.send().await;
-        answer.is_ok_and(|answer| answer.status().is_success())
-    }
-
-    /// Waits until a balancer has links to so many nodes.
-    async fn wait_for_nodes(&self, balancer: usize, nodes: usize) -> anyhow::Result<()> {
-        let who = Who::Balancer(balancer);
-        let operator = &self.members[&who].operator;
-        let end = Instant::now() + READY_MAX;
-        let mut seen = String::new();
-        while Instant::now() < end {
-            seen = self.links(operator).await.unwrap_or_default();
-            let has = seen.split_once(' ').and_then(|(n, _)| n.parse().ok());
-            if has == Some(nodes) {
-                return Ok(());
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-        bail!("{} does not find {nodes} nodes: {seen}", who.name())
-    }
-
-    /// Waits until a node has echo workers: it says that it is ready before it has.
-    async fn wait_for_workers(&self, who: Who) -> anyhow::Result<()> {
-        let end = Instant::now() + READY_MAX;
-        while self.workers(who).await.unwrap_or(0) < self.layout.workers as usize {
-            ensure!(Instant::now() < end, "{} has no workers", who.name());
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-        Ok(())
-    }
-
-    async fn workers(&self, who: Who) -> Option<usize> {
-        let workers = format!("{}/v1/workers", self.members.get(&who)?.operator);
-        let answer = self
-            .http
-            .get(workers)
-            .send()
-            .await
-            .ok()?
-            .bytes()
-            .await
-            .ok()?;
-        let workers: Value = serde_json::from_slice(&answer).ok()?;
-        let is_ready = |w: &&Value| w["pool"] == "echo" && w["state"] == "ready";
-        Some(
-            workers["workers"]
-                .as_array()?
-                .iter()
-                .filter(is_ready)
-                .count(),
-        )
-    }
-
-    async fn links(&self, operator: &str) -> Option<String> {
-        let asked = self.http.get(format!("{operator}/v1/status")).send().await;
-        let status: Value = serde_json::from_slice(&asked.ok()?.bytes().await.ok()?).ok()?;
-        let parts = status["components"].as_array()?;
-        let links = parts.iter().find(|part| part["component"] == "nodes")?;
-        Some(links["detail"].as_str()?.to_owned())
+        (0..self.layout.nodes).map(addr).collect()
     }
 }
 

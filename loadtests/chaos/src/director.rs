@@ -11,8 +11,10 @@ use crate::attack::Attack;
 use crate::client::micros;
 use crate::cluster::{Cluster, Proxied, Who};
 use crate::history::{Fault, FaultKind, Line, Recorder};
+use crate::proxy::Weather;
+use crate::quota::Quota;
 use crate::run::Plant;
-use crate::scenario::{Act, Step, Whom};
+use crate::scenario::{Act, Lost, Side, Step, Whom};
 
 /// Name of the lease that controllers contend for.
 pub(crate) const LEASE: &str = "controller";
@@ -30,6 +32,7 @@ pub(crate) struct Director {
     open: Vec<Fault>,
     leader: Option<Who>,
     attack: Option<Attack>,
+    quota: Option<Quota>,
 }
 
 impl Director {
@@ -53,6 +56,7 @@ impl Director {
             open: Vec::new(),
             leader: None,
             attack: None,
+            quota: None,
         }
     }
 
@@ -74,65 +78,142 @@ impl Director {
 
     async fn act(&mut self, act: Act) -> anyhow::Result<()> {
         match act {
-            Act::Kill(whom) => {
+            Act::Kill(whom) => self.kill(whom).await,
+            Act::Freeze(whom) => self.freeze(whom).await,
+            Act::Thaw(whom) => self.thaw(whom).await,
+            Act::Stop(whom) => self.stop(whom).await,
+            Act::Start(whom) => self.start(whom).await,
+            Act::Become(whom, build) => {
                 let who = self.find(whom).await?;
-                let process = self.cluster.take(who)?;
-                self.begin(FaultKind::Killed, who.name(), None);
-                process.kill().await
-            }
-            Act::Freeze(whom) => {
-                let who = self.find(whom).await?;
-                if self.plant != Some(Plant::ShamFreeze) {
-                    self.cluster.process(who)?.freeze()?;
-                }
-                self.begin(FaultKind::Frozen, who.name(), None);
-                Ok(())
-            }
-            Act::Thaw(whom) => {
-                let who = self.find(whom).await?;
-                // Over as soon as it may run again, not when that is known.
-                self.end(&who.name()).await;
-                self.cluster.process(who)?.thaw()
-            }
-            Act::Stop(whom) => {
-                let who = self.find(whom).await?;
-                self.begin(FaultKind::Stopped, who.name(), None);
-                self.cluster.stop(who).await
-            }
-            Act::Start(whom) => {
-                let who = self.find(whom).await?;
-                self.cluster.begin(who).await?;
-                self.end(&who.name()).await;
-                Ok(())
+                self.cluster.become_build(who, build)
             }
             Act::Wipe => self.cluster.wipe(),
             Act::Weather {
                 node,
                 weather,
                 fault,
-            } => {
-                let name = Who::Node(node).name();
-                if fault.is_none() {
-                    self.end(&name).await;
-                }
-                self.cluster.proxy(node)?.set(weather);
-                if let Some(kind) = fault {
-                    let only = (self.proxied == Proxied::First).then_some(0);
-                    self.begin(kind, name, only);
-                }
-                Ok(())
-            }
-            Act::Surge(factor) => {
-                self.surge.send_replace(factor);
-                if factor > 1.0 {
-                    self.begin(FaultKind::Overloaded, "clients".to_owned(), None);
-                } else {
-                    self.end("clients").await;
-                }
-                Ok(())
-            }
+            } => self.weather(node, weather, fault).await,
+            Act::Cut { whom, from, lost } => self.cut(whom, from, lost).await,
+            Act::Heal(whom) => self.heal(whom).await,
+            Act::Fill | Act::Free => self.fill(act == Act::Fill).await,
+            Act::Starve { node, percent } => self.starve(Who::Node(node), percent).await,
+            Act::Surge(factor) => self.surge(factor).await,
             Act::Pelt { node, begins } => self.pelt(Who::Node(node), begins).await,
         }
+    }
+
+    async fn kill(&mut self, whom: Whom) -> anyhow::Result<()> {
+        let who = self.find(whom).await?;
+        let process = self.cluster.take(who)?;
+        self.begin(FaultKind::Killed, who.name(), None);
+        process.kill().await
+    }
+
+    async fn freeze(&mut self, whom: Whom) -> anyhow::Result<()> {
+        let who = self.find(whom).await?;
+        if self.plant != Some(Plant::ShamFreeze) {
+            self.cluster.process(who)?.freeze()?;
+        }
+        self.begin(FaultKind::Frozen, who.name(), None);
+        Ok(())
+    }
+
+    async fn thaw(&mut self, whom: Whom) -> anyhow::Result<()> {
+        let who = self.find(whom).await?;
+        // Over as soon as it may run again, not when that is known.
+        self.end(&who.name()).await;
+        self.cluster.process(who)?.thaw()
+    }
+
+    async fn stop(&mut self, whom: Whom) -> anyhow::Result<()> {
+        let who = self.find(whom).await?;
+        self.begin(FaultKind::Stopped, who.name(), None);
+        self.cluster.stop(who).await
+    }
+
+    async fn start(&mut self, whom: Whom) -> anyhow::Result<()> {
+        let who = self.find(whom).await?;
+        self.cluster.begin(who).await?;
+        self.end(&who.name()).await;
+        Ok(())
+    }
+
+    async fn weather(
+        &mut self,
+        node: usize,
+        weather: Weather,
+        fault: Option<FaultKind>,
+    ) -> anyhow::Result<()> {
+        let name = Who::Node(node).name();
+        if fault.is_none() {
+            self.end(&name).await;
+        }
+        self.cluster.proxy(node)?.set(weather);
+        if let Some(kind) = fault {
+            let only = (self.proxied == Proxied::First).then_some(0);
+            self.begin(kind, name, only);
+        }
+        Ok(())
+    }
+
+    async fn surge(&mut self, factor: f64) -> anyhow::Result<()> {
+        self.surge.send_replace(factor);
+        if factor > 1.0 {
+            self.begin(FaultKind::Overloaded, "clients".to_owned(), None);
+        } else {
+            self.end("clients").await;
+        }
+        Ok(())
+    }
+
+    async fn heal(&mut self, whom: Whom) -> anyhow::Result<()> {
+        let who = self.find(whom).await?;
+        // Over as soon as the first packet may come through.
+        self.end(&who.name()).await;
+        self.cluster.net()?.heal(who).await
+    }
+
+    async fn cut(&mut self, whom: Whom, from: Side, lost: Lost) -> anyhow::Result<()> {
+        let who = self.find(whom).await?;
+        let others = from.parts(&self.cluster.layout());
+        if self.plant != Some(Plant::ShamCut) {
+            let pairs = lost.pairs(who, &others);
+            self.cluster.net()?.lose(&pairs, true).await?;
+        }
+        let kind = match (who, from) {
+            (Who::Redis, _) | (_, Side::Redis) => FaultKind::Adrift,
+            _ => FaultKind::Cut,
+        };
+        self.begin(kind, who.name(), None);
+        Ok(())
+    }
+
+    async fn fill(&mut self, begins: bool) -> anyhow::Result<()> {
+        let is_sham = self.plant == Some(Plant::ShamFill);
+        let disk = self.cluster.disk()?;
+        match (begins, is_sham) {
+            (true, false) => disk.fill()?,
+            (false, false) => disk.free()?,
+            (_, true) => {}
+        }
+        if begins {
+            self.begin(FaultKind::DiskFull, "disk".to_owned(), None);
+        } else {
+            self.end("disk").await;
+        }
+        Ok(())
+    }
+
+    async fn starve(&mut self, who: Who, percent: Option<u32>) -> anyhow::Result<()> {
+        self.quota = None;
+        match percent {
+            Some(percent) => {
+                self.quota = Some(Quota::set(self.cluster.process(who)?.id(), percent)?);
+                self.begin(FaultKind::Slow, who.name(), None);
+            }
+            None => self.end(&who.name()).await,
+        }
+        Ok(())
     }
 
     async fn pelt(&mut self, who: Who, begins: bool) -> anyhow::Result<()> {

@@ -4,15 +4,20 @@
 //!
 //! Times are microseconds since the beginning of the run, by one clock.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::check::Demands;
+use crate::scenario::Scenario;
 
+/// Requests of this time from the beginning are not timed: connections are made.
+const WARMUP: Duration = Duration::from_secs(2);
 /// Lines that wait to be written.
 const WAITING_MAX: usize = 8_192;
 /// Lines that a history may have.
@@ -23,7 +28,7 @@ const LINES_MAX: usize = 20_000_000;
 #[serde(tag = "line", rename_all = "snake_case")]
 pub enum Line {
     /// The first one.
-    Header(Header),
+    Header(Box<Header>),
     /// A request that ended, one way or another.
     Request(Request),
     /// A fault that is over.
@@ -34,6 +39,8 @@ pub enum Line {
     Found(Found),
     /// What a process took.
     Sample(Sample),
+    /// What nodes ran.
+    Fleet(Fleet),
     /// The last one: how many requests there were to be.
     End {
         /// Requests that the plan had.
@@ -56,6 +63,20 @@ pub struct Header {
     pub demands: Demands,
 }
 
+impl Header {
+    /// Of a run that begins now.
+    #[must_use]
+    pub fn new(scenario: &Scenario, seed: u64) -> Self {
+        Self {
+            scenario: scenario.name.to_owned(),
+            seed,
+            begun: jiff::Timestamp::now().to_string(),
+            warmup_us: WARMUP.as_micros() as u64,
+            demands: scenario.demands.clone(),
+        }
+    }
+}
+
 /// What a request asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -64,6 +85,8 @@ pub enum RequestKind {
     Echo,
     /// Stores a note without an id of its own: done twice, it is there twice.
     Note,
+    /// Looks for a note of some seconds ago.
+    Read,
 }
 
 /// A request as its client saw it.
@@ -125,9 +148,13 @@ pub enum FaultKind {
     Frozen,
     /// SIGTERM, until it was started anew.
     Stopped,
-    /// Neither heard nor hears, through a proxy; its connections stay.
+    /// Is not heard, or does not hear, by who hands work to it; its connections stay.
     Cut,
-    /// Answers late, through a proxy.
+    /// The same, but between it and the store; work reaches it.
+    Adrift,
+    /// The disk of the store has no byte left.
+    DiskFull,
+    /// Answers late: through a proxy, or because it has next to no processor.
     Slow,
     /// More requests than can be served.
     Overloaded,
@@ -165,6 +192,21 @@ pub struct Desired {
     /// Who held the lease of that epoch when it was seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub writer: Option<String>,
+    /// Echo workers that each node is to run.
+    #[serde(default)]
+    pub workers: BTreeMap<String, u32>,
+}
+
+/// What nodes ran, as they said themselves.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Fleet {
+    /// When it was seen.
+    pub at_us: u64,
+    /// Echo workers that served on each node that answered.
+    pub running: BTreeMap<String, u32>,
+    /// Nodes that controllers have started and that are there as processes; each as often as it is.
+    #[serde(default)]
+    pub started: Vec<String>,
 }
 
 /// How often a note was found when all was over.

@@ -2,7 +2,6 @@
 //! was acknowledged, and hands the history to the judge.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use clap::ValueEnum;
@@ -12,16 +11,14 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::check::{self, Verdict};
-use crate::client::Callers;
-use crate::cluster::{Cluster, Who, knows};
+use crate::client::{Callers, Load};
+use crate::cluster::{Cluster, Programs, TOKEN, knows};
 use crate::director::Director;
-use crate::history::{self, Found, Header, Line, Recorder};
+use crate::history::{self, Found, Header, Line, Recorder, RequestKind};
+use crate::process::Process;
 use crate::proxy::{Proxy, Way, Weather};
-use crate::scenario::{Length, Scenario};
-use crate::watch as aside;
-
-/// Requests of this time from the beginning are not timed: connections are made.
-const WARMUP: Duration = Duration::from_secs(2);
+use crate::scenario::{Act, Length, Scenario, Step};
+use crate::{disk, net, quota, watch as aside};
 
 /// Something wrong on purpose: the judge must find it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -36,6 +33,14 @@ pub enum Plant {
     InventedNote,
     /// The client forgets one of a hundred requests.
     ForgetfulClient,
+    /// No packet is lost in a cut.
+    ShamCut,
+    /// A full disk is not full.
+    ShamFill,
+    /// What one of the nodes runs is not seen.
+    HiddenWorkers,
+    /// A process is there that says of itself that a controller had started it.
+    Orphan,
 }
 
 /// How a scenario is run.
@@ -43,6 +48,8 @@ pub enum Plant {
 pub struct Options {
     /// The program `tidepool`.
     pub program: PathBuf,
+    /// An older build of it, where upgrades begin.
+    pub from: Option<PathBuf>,
     /// How long, in seconds; unset: as the scenario says.
     pub seconds: Option<u64>,
     /// Everything drawn follows from it.
@@ -82,7 +89,11 @@ pub async fn run(scenario: &Scenario, options: &Options) -> anyhow::Result<Outco
     if let Some(reason) = cannot(scenario, options).await {
         return Ok(Outcome::Skipped(reason));
     }
-    let cluster = Cluster::start(&options.program, scenario.layout, options.seed).await?;
+    let programs = Programs {
+        current: options.program.clone(),
+        older: options.from.clone(),
+    };
+    let cluster = Cluster::start(programs, scenario.layout, options.seed).await?;
     let recorder = Recorder::create(&options.history)?;
     play(scenario, options, cluster, &recorder).await?;
     recorder.flush().await?;
@@ -91,6 +102,7 @@ pub async fn run(scenario: &Scenario, options: &Options) -> anyhow::Result<Outco
     Ok(Outcome::Judged(Box::new(check::judge(&lines))))
 }
 
+/// Why a scenario cannot be run here, if it cannot.
 async fn cannot(scenario: &Scenario, options: &Options) -> Option<String> {
     let layout = scenario.layout;
     if layout.controllers > 0 && !knows(&options.program, "controller").await {
@@ -102,7 +114,22 @@ async fn cannot(scenario: &Scenario, options: &Options) -> Option<String> {
     if layout.has_redis && redis.await.is_err() {
         return Some("redis-server is not installed".to_owned());
     }
-    None
+    if layout.begins_old && options.from.is_none() {
+        return Some("no older program is named (--from)".to_owned());
+    }
+    if layout.is_apart
+        && let Some(reason) = net::is_missing().await
+    {
+        return Some(reason);
+    }
+    if layout.disk_mib.is_some()
+        && let Some(reason) = disk::is_missing()
+    {
+        return Some(reason);
+    }
+    let is_starving = |step: &Step| matches!(step.act, Act::Starve { .. });
+    let plan = (scenario.plan)(Length::of(scenario.seconds), &mut fastrand::Rng::new());
+    plan.iter().any(is_starving).then(quota::is_missing)?
 }
 
 async fn play(
@@ -114,16 +141,25 @@ async fn play(
     let length = Length::of(options.seconds.unwrap_or(scenario.seconds));
     let mut rng = fastrand::Rng::with_seed(options.seed);
     let plan = (scenario.plan)(length, &mut rng);
-    recorder.add(Line::Header(header(scenario, options))).await;
+    let header = Box::new(Header::new(scenario, options.seed));
+    recorder.add(Line::Header(header)).await;
 
     let begun = Instant::now();
     let mut load = scenario.load;
     load.rate_per_s = options.rate_per_s.unwrap_or(load.rate_per_s);
     let (addrs, _bad) = balancers(&cluster, scenario, options).await?;
-    let callers = Callers::new(addrs, recorder.clone(), load, begun, options.plant)?;
+    let callers = Callers::new(
+        addrs,
+        TOKEN.to_owned(),
+        recorder.clone(),
+        load,
+        begun,
+        options.plant,
+    )?;
     let (surge, factor) = watch::channel(1.0);
     let store = store(&cluster).await?;
-    let _aside = watch_aside(&cluster, store.clone(), recorder, begun);
+    let _orphan = orphan(&cluster, options)?;
+    let aside = watch_aside(&cluster, store.clone(), recorder, (begun, options.plant));
 
     let sender = callers.clone();
     let sending = tokio::spawn(async move {
@@ -135,8 +171,9 @@ async fn play(
     let mut director = Director::new(cluster, recorder.clone(), begun, proxied, surge, hurt);
     let played = director.play(&plan, length.calm + length.faults).await;
     let planned = sending.await?;
+    drop(aside);
     let found = match played {
-        Ok(()) => find_notes(&callers, recorder, planned, load.note_every).await,
+        Ok(()) => find_notes(&mut director.cluster, &callers, recorder, (planned, load)).await,
         Err(error) => Err(error),
     };
     recorder.add(Line::End { planned }).await;
@@ -154,29 +191,19 @@ async fn play(
     Ok(())
 }
 
-fn header(scenario: &Scenario, options: &Options) -> Header {
-    Header {
-        scenario: scenario.name.to_owned(),
-        seed: options.seed,
-        begun: jiff::Timestamp::now().to_string(),
-        warmup_us: WARMUP.as_micros() as u64,
-        demands: scenario.demands.clone(),
-    }
-}
-
 /// Where clients go; through a proxy that corrupts, if that is planted.
 async fn balancers(
     cluster: &Cluster,
     scenario: &Scenario,
     options: &Options,
 ) -> anyhow::Result<(Vec<String>, Option<Proxy>)> {
-    let balancers = (0..scenario.layout.balancers).map(Who::Balancer);
-    let addrs = balancers.map(|who| Ok(cluster.addr(who)?.to_string()));
+    let fronts = scenario.layout.fronts();
+    let addrs = fronts.iter().map(|who| Ok(cluster.addr(*who)?.to_string()));
     let mut addrs = addrs.collect::<anyhow::Result<Vec<_>>>()?;
     if options.plant != Some(Plant::CorruptAnswers) {
         return Ok((addrs, None));
     }
-    let proxy = Proxy::start(cluster.addr(Who::Balancer(0))?, options.seed).await?;
+    let proxy = Proxy::start(cluster.addr(fronts[0])?, options.seed).await?;
     proxy.set(Weather {
         there: Way::default(),
         back: Way {
@@ -208,21 +235,52 @@ fn watch_aside(
     cluster: &Cluster,
     store: Option<RedisStore>,
     recorder: &Recorder,
-    begun: Instant,
+    (begun, plant): (Instant, Option<Plant>),
 ) -> Aside {
-    let memory = aside::memory(cluster.ids(), recorder.clone(), begun);
-    let desired = store.map(|store| tokio::spawn(aside::desired(store, recorder.clone(), begun)));
-    Aside(desired.into_iter().chain([tokio::spawn(memory)]).collect())
+    let mut tasks = vec![tokio::spawn(aside::memory(
+        cluster.ids(),
+        recorder.clone(),
+        begun,
+    ))];
+    if let Some(store) = store {
+        if let Some(scaled) = cluster.layout().scaled {
+            let mark = scaled.started_nodes.and_then(|_| cluster.mark());
+            let fleet = aside::fleet(store.clone(), mark, recorder.clone(), begun, plant);
+            tasks.push(tokio::spawn(fleet));
+        }
+        tasks.push(tokio::spawn(aside::desired(store, recorder.clone(), begun)));
+    }
+    Aside(tasks)
 }
 
-/// Looks for every note that was to be stored, whatever its client was told.
+/// A process that nobody wants, if that is planted.
+fn orphan(cluster: &Cluster, options: &Options) -> anyhow::Result<Option<Process>> {
+    let Some(mark) = cluster
+        .mark()
+        .filter(|_| options.plant == Some(Plant::Orphan))
+    else {
+        return Ok(None);
+    };
+    let (variable, value) = mark.of_node("auto-99");
+    let mut command = tokio::process::Command::new("sleep");
+    command.arg("1000").env(variable, value);
+    Process::start(command, Path::new("/dev/null")).map(Some)
+}
+
+/// Looks for every note that was to be stored, whatever its client was told; first everybody who keeps
+/// or remembers one is killed.
 async fn find_notes(
+    cluster: &mut Cluster,
     callers: &Callers,
     recorder: &Recorder,
-    planned: u64,
-    note_every: u64,
+    (planned, load): (u64, Load),
 ) -> anyhow::Result<()> {
-    let notes = (0..planned).filter(|id| note_every > 0 && id % note_every == note_every - 1);
+    let mut notes = (0..planned)
+        .filter(|id| load.kind(*id) == RequestKind::Note)
+        .peekable();
+    if notes.peek().is_some() {
+        cluster.kill_memory().await?;
+    }
     for id in notes {
         let times = callers.find(id).await?;
         recorder.add(Line::Found(Found { id, times })).await;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::check::Demands;
 use crate::client::Load;
-use crate::cluster::{Layout, Who};
+use crate::cluster::{Build, Layout, Who};
 use crate::history::FaultKind;
 use crate::proxy::Weather;
 
@@ -21,6 +21,55 @@ pub enum Whom {
     The(Who),
     /// The controller that leads when it is hurt; from then on the same one.
     Leader,
+}
+
+/// The other side of a cut.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Side {
+    /// All balancers.
+    Balancers,
+    /// The store.
+    Redis,
+    /// All other parts.
+    Everybody,
+}
+
+impl Side {
+    /// Who is there.
+    #[must_use]
+    pub fn parts(self, layout: &Layout) -> Vec<Who> {
+        let is_there = |who: &Who| match self {
+            Self::Balancers => matches!(who, Who::Balancer(_)),
+            Self::Redis => *who == Who::Redis,
+            Self::Everybody => true,
+        };
+        layout.parts().into_iter().filter(is_there).collect()
+    }
+}
+
+/// Which packets are lost in a cut.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Lost {
+    /// All.
+    Both,
+    /// Those to whom it is done: it hears nothing.
+    ToIt,
+    /// Those from it: it is not heard.
+    FromIt,
+}
+
+impl Lost {
+    /// Who hears nothing of whom.
+    #[must_use]
+    pub fn pairs(self, who: Who, others: &[Who]) -> Vec<(Who, Who)> {
+        let others = others.iter().copied().filter(|other| *other != who);
+        let pairs = others.flat_map(|other| match self {
+            Self::Both => vec![(who, other), (other, who)],
+            Self::ToIt => vec![(who, other)],
+            Self::FromIt => vec![(other, who)],
+        });
+        pairs.collect()
+    }
 }
 
 /// One thing that is done.
@@ -46,6 +95,30 @@ pub enum Act {
         weather: Weather,
         /// What it is a case of; nothing: it is over.
         fault: Option<FaultKind>,
+    },
+    /// Loses packets between it and others.
+    Cut {
+        /// To whom it is done.
+        whom: Whom,
+        /// The others.
+        from: Side,
+        /// Which packets.
+        lost: Lost,
+    },
+    /// Loses none any more of those to it and from it.
+    Heal(Whom),
+    /// Leaves no byte free on the disk of the store.
+    Fill,
+    /// Gives that space back.
+    Free,
+    /// Lets it be this program when it is started the next time.
+    Become(Whom, Build),
+    /// Leaves a node so much of a processor; nothing: as much as it likes.
+    Starve {
+        /// The node, by its place.
+        node: usize,
+        /// Hundredths of one processor.
+        percent: Option<u32>,
     },
     /// Sends so many times as many requests as before; 1 ends it.
     Surge(f64),

@@ -97,6 +97,7 @@ fn measured(figures: &Figures) -> String {
         (0, _) => Ok(()),
         (states, epochs) => write!(told, "; {states} desired states of {epochs} epochs"),
     };
+    told += &scaling(figures);
     let _ = figures
         .rss_max_mib
         .as_ref()
@@ -105,6 +106,34 @@ fn measured(figures: &Figures) -> String {
         let _ = write!(told, "; {times} x {end}");
     }
     told
+}
+
+/// What there is to be told of reads, of nodes that were silent, and of who ran what.
+fn scaling(figures: &Figures) -> String {
+    let mut told = Vec::new();
+    if let (sent @ 1.., good) = figures.reads {
+        told.push(format!("{good} of {sent} reads"));
+    }
+    if let Some(unsettled_ms) = figures.unsettled_ms {
+        let (least, most, last) = figures.wanted.unwrap_or_default();
+        told.push(format!(
+            "wanted {least} to {most} workers, in the end {last}"
+        ));
+        told.push(format!("other than wanted for {unsettled_ms} ms at most"));
+    }
+    for healed_ms in &figures.healed_ms {
+        told.push(match healed_ms {
+            Some(ms) => format!("answered again after {ms} ms"),
+            None => "never answered again".to_owned(),
+        });
+    }
+    for taken_ms in &figures.takeovers_ms {
+        told.push(match taken_ms {
+            Some(ms) => format!("led by another after {ms} ms"),
+            None => "led by nobody else".to_owned(),
+        });
+    }
+    told.iter().map(|told| format!("; {told}")).collect()
 }
 
 fn spread(spread: &Spread) -> String {

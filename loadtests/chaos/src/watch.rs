@@ -1,5 +1,8 @@
-//! What is seen of a run from aside: memory of processes, and the stream of desired states.
+//! What is seen of a run from aside: memory of processes, the stream of desired states, what nodes run.
 
+mod fleet;
+
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -10,6 +13,8 @@ use crate::client::micros;
 use crate::director::LEASE;
 use crate::history::{Desired, Line, Recorder, Sample};
 use crate::process::rss_kib;
+
+pub(crate) use fleet::fleet;
 
 /// How often memory is looked at.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
@@ -37,11 +42,23 @@ pub(crate) async fn memory(ids: Vec<(String, i32)>, recorder: Recorder, begun: I
     }
 }
 
-/// What of a desired state says who wrote it when.
+/// What of a desired state says who wrote it when, and what for.
 #[derive(Deserialize)]
 struct Stamp {
     epoch: u64,
     seq: u64,
+    #[serde(default)]
+    nodes: BTreeMap<String, BTreeMap<String, u32>>,
+}
+
+impl Stamp {
+    /// Echo workers that each node is to run.
+    fn workers(&self) -> BTreeMap<String, u32> {
+        let nodes = self.nodes.iter();
+        let echo = nodes.map(|(node, pools)| (node, pools.get("echo").copied()));
+        echo.map(|(node, n)| (node.clone(), n.unwrap_or(0)))
+            .collect()
+    }
 }
 
 /// Reads the stream until it is dropped.
@@ -58,9 +75,10 @@ pub(crate) async fn desired(store: RedisStore, recorder: Recorder, begun: Instan
         };
         for (position, record) in records {
             after = position;
-            let Ok(Stamp { epoch, seq }) = rmp_serde::from_slice(&record) else {
+            let Ok(stamp) = rmp_serde::from_slice::<Stamp>(&record) else {
                 continue;
             };
+            let Stamp { epoch, seq, .. } = stamp;
             let writer = held.as_ref().filter(|held| held.epoch.0 == epoch);
             let seen = Desired {
                 at_us: micros(begun.elapsed()),
@@ -68,6 +86,7 @@ pub(crate) async fn desired(store: RedisStore, recorder: Recorder, begun: Instan
                 epoch,
                 seq,
                 writer: writer.map(|held| held.holder.clone()),
+                workers: stamp.workers(),
             };
             recorder.add(Line::Desired(seen)).await;
         }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::History;
-use crate::history::{FaultKind, Request, RequestKind};
+use super::{History, fleet};
+use crate::history::{Fault, FaultKind, Request, RequestKind};
 
 /// How long requests took, in milliseconds.
 #[derive(Clone, Copy, PartialEq, Debug, Default, Serialize)]
@@ -77,6 +77,17 @@ pub struct Figures {
     pub faults: usize,
     /// Desired states that were seen, and epochs among them.
     pub desired: (usize, usize),
+    /// How long it took, after each time that a node was frozen or cut off, until it answered again;
+    /// nothing: it did not.
+    pub healed_ms: Vec<Option<u64>>,
+    /// Reads that were sent, and those that were answered well.
+    pub reads: (usize, usize),
+    /// Fewest, most and last wanted workers.
+    pub wanted: Option<(u32, u32, u32)>,
+    /// Longest time in which nodes ran something else than was wanted.
+    pub unsettled_ms: Option<u64>,
+    /// How long it took until somebody led in place of a controller that was hurt; nothing: nobody did.
+    pub takeovers_ms: Vec<Option<u64>>,
 }
 
 impl Figures {
@@ -94,6 +105,10 @@ impl Figures {
                 .requests
                 .iter()
                 .filter(|r| r.kind == RequestKind::Note)
+        };
+        let reads = || {
+            let requests = history.requests.iter();
+            requests.filter(|r| r.kind == RequestKind::Read)
         };
         let epochs: std::collections::BTreeSet<_> =
             history.desired.iter().map(|d| d.epoch).collect();
@@ -114,6 +129,14 @@ impl Figures {
             rss_max_mib: biggest.map(|sample| (sample.rss_kib / 1024, sample.process.clone())),
             faults: history.faults.len(),
             desired: (history.desired.len(), epochs.len()),
+            healed_ms: healed(history).into_iter().map(|(_, ms)| ms).collect(),
+            reads: (reads().count(), reads().filter(|r| r.is_good()).count()),
+            wanted: fleet::wanted(history),
+            unsettled_ms: fleet::unsettled(history).map(|(from, until)| (until - from) / 1_000),
+            takeovers_ms: fleet::takeovers(history)
+                .into_iter()
+                .map(|(_, ms)| ms)
+                .collect(),
         }
     }
 }
@@ -142,6 +165,29 @@ pub(super) fn faulty_span(history: &History) -> (u64, u64) {
     let from = history.faults.iter().map(|fault| fault.from_us).min();
     let until = history.faults.iter().map(|fault| fault.until_us).max();
     (from.unwrap_or(u64::MAX), until.unwrap_or(u64::MAX))
+}
+
+/// How long it took until each node that was frozen or cut off answered again. One that fell silent again
+/// within the time that it is given is not counted.
+pub(super) fn healed(history: &History) -> Vec<(&str, Option<u64>)> {
+    let within_us = history.header.demands.heals_ms.unwrap_or(0) * 1_000;
+    let silent = |fault: &&Fault| {
+        let is_silent = matches!(fault.kind, FaultKind::Frozen | FaultKind::Cut);
+        is_silent && fault.target.starts_with('n')
+    };
+    let faults = || history.faults.iter().filter(silent);
+    let lasting = faults().filter(|fault| {
+        let span = fault.until_us..fault.until_us + within_us;
+        !faults().any(|next| next.target == fault.target && span.contains(&next.from_us))
+    });
+    let healed = lasting.map(|fault| {
+        let node = fault.target.as_str();
+        let answers = history.requests.iter().filter(|r| r.is_good());
+        let answers = answers.filter(|r| r.node() == Some(node) && r.sent_us >= fault.until_us);
+        let first = answers.map(|r| r.ended_us).min();
+        (node, first.map(|at_us| (at_us - fault.until_us) / 1_000))
+    });
+    healed.collect()
 }
 
 fn ends(history: &History) -> BTreeMap<String, u64> {

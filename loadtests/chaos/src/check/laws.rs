@@ -2,21 +2,22 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::figures::{echo, faulty_span, is_unknown};
-use super::{Figures, History};
+use super::figures::{echo, faulty_span, healed, is_unknown};
+use super::{Figures, History, fleet};
 use crate::history::{FaultKind, Request, RequestKind};
 
 /// Lists the cases that break a law.
 type Law = fn(&History, &Figures) -> Vec<String>;
 
 /// All laws, by name.
-pub(super) const LAWS: [(&str, Law); 17] = [
+pub(super) const LAWS: [(&str, Law); 25] = [
     ("ended once", ended_once),
     ("time goes on", time_goes_on),
     ("own answers", own_answers),
     ("clear ends", clear_ends),
     ("good share", good_share),
     ("silent nodes get nothing", silent_nodes),
+    ("healing", healing),
     ("p99 under fault", p99_under_fault),
     ("share of slow nodes", slow_share),
     ("recovery", recovery),
@@ -28,6 +29,13 @@ pub(super) const LAWS: [(&str, Law); 17] = [
     ("notes fail at once", notes_fail_at_once),
     ("epochs grow", epochs_grow),
     ("one writer an epoch", one_writer),
+    ("reads go on", reads_go_on),
+    ("a full disk is told", full_disk_is_told),
+    ("convergence", fleet::converges),
+    ("takeover", fleet::takeover),
+    ("scaling", fleet::scales),
+    ("scaling is frozen", fleet::freezes),
+    ("no orphans", fleet::no_orphans),
 ];
 
 /// Every request that was planned has ended, and no more than once.
@@ -122,6 +130,25 @@ fn silent_nodes(history: &History, _: &Figures) -> Vec<String> {
         })
     });
     silent.collect()
+}
+
+/// A node that was silent is handed work again.
+fn healing(history: &History, _: &Figures) -> Vec<String> {
+    let Some(within_ms) = history.header.demands.heals_ms else {
+        return Vec::new();
+    };
+    let healed = healed(history);
+    if healed.is_empty() {
+        return vec!["no node was silent, so nothing was shown".to_owned()];
+    }
+    let late = healed
+        .into_iter()
+        .filter(|(_, ms)| ms.is_none_or(|ms| ms > within_ms));
+    let told = late.map(|(node, ms)| match ms {
+        None => format!("{node} never answered again"),
+        Some(ms) => format!("{node} answered again after {ms} ms; {within_ms} are the most"),
+    });
+    told.collect()
 }
 
 fn p99_under_fault(history: &History, figures: &Figures) -> Vec<String> {
@@ -273,6 +300,54 @@ fn notes_fail_at_once(history: &History, _: &Figures) -> Vec<String> {
     cases(late, "failed, and too late")
 }
 
+/// Whoever only reads is served.
+fn reads_go_on(history: &History, figures: &Figures) -> Vec<String> {
+    let Some(least) = history.header.demands.read_share_min else {
+        return Vec::new();
+    };
+    let (sent, good) = figures.reads;
+    if sent == 0 {
+        return vec!["nothing was read, so nothing was shown".to_owned()];
+    }
+    let reads = history
+        .requests
+        .iter()
+        .filter(|r| r.kind == RequestKind::Read);
+    let share = good as f64 / sent as f64;
+    let mut told = over(share < least, || {
+        format!("{good} of {sent} reads were answered")
+    });
+    if !told.is_empty() {
+        told.extend(cases(reads.filter(|r| !r.is_good()), "failed"));
+    }
+    told
+}
+
+/// Where no byte is left, somebody is told so.
+fn full_disk_is_told(history: &History, _: &Figures) -> Vec<String> {
+    let full = history
+        .faults
+        .iter()
+        .filter(|f| f.kind == FaultKind::DiskFull);
+    let silent = full.filter(|fault| {
+        let span = fault.from_us..fault.until_us;
+        let notes = history
+            .requests
+            .iter()
+            .filter(|r| r.kind == RequestKind::Note);
+        !notes
+            .filter(|r| !r.is_good())
+            .any(|r| span.contains(&r.ended_us))
+    });
+    let told = silent.map(|fault| {
+        format!(
+            "the {} was full and no note was refused, so nothing was shown",
+            fault.target
+        )
+    });
+    told.collect()
+}
+
 /// The stream of desired states goes on: epochs never fall, and order within one never does.
 fn epochs_grow(history: &History, _: &Figures) -> Vec<String> {
     let least = history.header.demands.desired_min.unwrap_or(0);
@@ -309,7 +384,7 @@ fn one_writer(history: &History, _: &Figures) -> Vec<String> {
     told
 }
 
-fn over(is_broken: bool, what: impl FnOnce() -> String) -> Vec<String> {
+pub(super) fn over(is_broken: bool, what: impl FnOnce() -> String) -> Vec<String> {
     is_broken.then(what).into_iter().collect()
 }
 

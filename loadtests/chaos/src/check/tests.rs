@@ -1,3 +1,5 @@
+mod fleet;
+
 use super::*;
 use crate::history::{FaultKind, RequestKind};
 
@@ -35,6 +37,7 @@ struct Story {
     fault: Fault,
     found: Vec<Found>,
     desired: Vec<Desired>,
+    fleet: Vec<Fleet>,
     rss_kib: u64,
     planned: u64,
 }
@@ -75,8 +78,10 @@ impl Story {
                     epoch,
                     seq,
                     writer: Some(writer.to_owned()),
+                    workers: [("n0".to_owned(), 2)].into(),
                 })
                 .to_vec(),
+            fleet: Vec::new(),
             rss_kib: 100 * 1_024,
             planned: 1_000,
         }
@@ -90,10 +95,11 @@ impl Story {
             warmup_us: 0,
             demands: self.demands,
         };
-        let mut lines = vec![Line::Header(header)];
+        let mut lines = vec![Line::Header(Box::new(header))];
         lines.extend(self.requests.into_iter().map(Line::Request));
         lines.push(Line::Fault(self.fault));
         lines.extend(self.desired.into_iter().map(Line::Desired));
+        lines.extend(self.fleet.into_iter().map(Line::Fleet));
         lines.extend(self.found.into_iter().map(Line::Found));
         lines.push(Line::Sample(Sample {
             at_us: 0,
@@ -215,6 +221,28 @@ fn a_request_for_a_node_that_fell_silent_is_found() {
         from_n9(&mut story, fine);
         assert!(judge(&story.lines()).is_pass(), "{fine}");
     }
+}
+
+#[test]
+fn a_node_that_never_comes_back_is_found() {
+    let healing = |story: &mut Story, back_at: Option<usize>| {
+        story.demands.heals_ms = Some(3_000);
+        if let Some(id) = back_at {
+            story.requests[id].worker = Some("echo-1@n9".to_owned());
+        }
+    };
+    breaks("healing", |story| healing(story, None));
+    // Sent 3 s after it was over.
+    breaks("healing", |story| healing(story, Some(901)));
+    breaks("healing", |story| {
+        healing(story, Some(601));
+        story.fault.kind = FaultKind::Stopped;
+    });
+    let mut story = Story::new();
+    healing(&mut story, Some(601));
+    let verdict = judge(&story.lines());
+    assert!(verdict.is_pass(), "{:?}", verdict.findings);
+    assert_eq!(verdict.figures.healed_ms, [Some(12)]);
 }
 
 #[test]
@@ -346,4 +374,38 @@ fn two_writers_of_one_epoch_are_found() {
     breaks("one writer an epoch", |story| {
         story.desired[1].writer = Some("c1".to_owned());
     });
+}
+
+/// Every tenth echo becomes a read.
+fn reads(story: &mut Story) {
+    story.demands.read_share_min = Some(1.0);
+    for request in story.requests.iter_mut().skip(7).step_by(10) {
+        request.kind = RequestKind::Read;
+    }
+}
+
+#[test]
+fn a_read_that_fails_is_found_and_none_at_all_show_nothing() {
+    let mut story = Story::new();
+    reads(&mut story);
+    assert!(judge(&story.lines()).is_pass());
+    breaks("reads go on", |story| {
+        reads(story);
+        fails(&mut story.requests[417], 503, "dependency_unavailable");
+    });
+    breaks("reads go on", |story| {
+        story.demands.read_share_min = Some(1.0)
+    });
+}
+
+#[test]
+fn a_full_disk_that_nobody_feels_shows_nothing() {
+    breaks("a full disk is told", |story| {
+        story.fault.kind = FaultKind::DiskFull
+    });
+    let mut story = Story::new();
+    story.fault.kind = FaultKind::DiskFull;
+    fails(&mut story.requests[405], 503, "dependency_unavailable");
+    story.found[1].times = 0;
+    assert!(judge(&story.lines()).is_pass());
 }

@@ -1,5 +1,9 @@
 //! All scenarios.
 
+mod apart;
+mod disk;
+mod operations;
+mod scaling;
 mod storm;
 
 use std::time::Duration;
@@ -11,19 +15,13 @@ use crate::cluster::{Layout, Proxied, Who};
 use crate::history::FaultKind;
 use crate::proxy::{Way, Weather};
 
-const LAYOUT: Layout = Layout {
-    nodes: 4,
-    balancers: 2,
-    controllers: 0,
-    has_redis: false,
-    proxied: Proxied::Nobody,
-    workers: 2,
-    slots: 8,
-};
+const LAYOUT: Layout = Layout::PLAIN;
 const LOAD: Load = Load {
     rate_per_s: 200.0,
     note_every: 0,
+    read_every: 0,
     work_ms: 20,
+    spin_ms: 0,
 };
 const WITH_NOTES: Load = Load {
     note_every: 10,
@@ -33,15 +31,6 @@ const WITH_REDIS: Layout = Layout {
     has_redis: true,
     ..LAYOUT
 };
-/// Places of the small cluster that is overloaded, and what each does in a second.
-const SCARCE: Layout = Layout {
-    workers: 1,
-    slots: 1,
-    ..LAYOUT
-};
-const SCARCE_WORK_MS: u64 = 50;
-const SCARCE_CAPACITY_PER_S: f64 = 4.0 * 1_000.0 / SCARCE_WORK_MS as f64;
-
 fn demands() -> Demands {
     Demands {
         good_share_min: Some(1.0),
@@ -66,7 +55,10 @@ pub fn table() -> Vec<Scenario> {
         ways(),
         redis(),
         controllers(),
-        operations(),
+        operations::rows(),
+        apart::rows(),
+        disk::rows(),
+        scaling::rows(),
         together,
     ]
     .concat()
@@ -286,87 +278,6 @@ fn controllers() -> Vec<Scenario> {
     ]
 }
 
-fn operations() -> Vec<Scenario> {
-    vec![
-        Scenario {
-            name: "rolling-restart",
-            fault: "every node and balancer stopped (SIGTERM) and started anew, one after the other",
-            must_hold: "0 failed requests",
-            layout: LAYOUT,
-            load: LOAD,
-            seconds: 60,
-            demands: demands(),
-            plan: rolling,
-        },
-        Scenario {
-            name: "node-drain",
-            fault: "two of 4 nodes stopped (SIGTERM) under load, for good",
-            must_hold: "0 failed requests",
-            layout: LAYOUT,
-            load: LOAD,
-            seconds: 30,
-            demands: Demands {
-                // The faults end with the run: nothing is left to recover from.
-                recovery_ms: None,
-                ..demands()
-            },
-            plan: |length, _| {
-                let second = length.calm + length.faults / 2;
-                vec![
-                    at(length.calm, Act::Stop(Whom::The(Who::Node(0)))),
-                    at(second, Act::Stop(Whom::The(Who::Node(2)))),
-                ]
-            },
-        },
-        overload(),
-        Scenario {
-            name: "strangers",
-            fault: "malformed, endless, half-open and silent connections at a node's port for links",
-            must_hold: "0 failed; p99 <= 1.2 x; memory bounded",
-            layout: LAYOUT,
-            load: LOAD,
-            seconds: 40,
-            demands: Demands {
-                p99_ratio_max: Some(1.2),
-                ..demands()
-            },
-            plan: |length, _| {
-                let pelt = |begins| Act::Pelt { node: 0, begins };
-                let end = length.calm + length.faults;
-                vec![at(length.calm, pelt(true)), at(end, pelt(false))]
-            },
-        },
-    ]
-}
-
-fn overload() -> Scenario {
-    Scenario {
-        name: "overload",
-        fault: "10 times the capacity of 80/s (4 places, 50 ms of work), open loop",
-        must_hold: "goodput >= 95 % of capacity; refusals p99 <= 5 ms; memory bounded; normal within 2 s",
-        layout: SCARCE,
-        load: Load {
-            rate_per_s: SCARCE_CAPACITY_PER_S * 0.5,
-            work_ms: SCARCE_WORK_MS,
-            ..LOAD
-        },
-        seconds: 90,
-        demands: Demands {
-            good_share_min: None,
-            recovery_ms: Some(2_000),
-            normal_ratio_max: Some(2.0),
-            refusals_p99_ms: Some(5.0),
-            goodput_min_per_s: Some(SCARCE_CAPACITY_PER_S * 0.95),
-            ..demands()
-        },
-        plan: |length, _| {
-            let end = length.calm + length.faults;
-            // 20 times half of the capacity.
-            vec![at(length.calm, Act::Surge(20.0)), at(end, Act::Surge(1.0))]
-        },
-    }
-}
-
 fn at(at: Duration, act: Act) -> Step {
     Step { at, act }
 }
@@ -428,20 +339,6 @@ fn flapping(length: Length, _: &mut fastrand::Rng) -> Vec<Step> {
     let steps = (0..turns).flat_map(|n| {
         let begin = length.calm + second * (2 * n);
         [at(begin, shut), at(begin + second, clear())]
-    });
-    steps.collect()
-}
-
-fn rolling(length: Length, _: &mut fastrand::Rng) -> Vec<Step> {
-    let nodes = (0..LAYOUT.nodes).map(Who::Node);
-    let all: Vec<_> = nodes
-        .chain((0..LAYOUT.balancers).map(Who::Balancer))
-        .collect();
-    let every = length.faults / all.len() as u32;
-    let steps = all.into_iter().zip(0_u32..).flat_map(|(who, n)| {
-        let begin = length.calm + every * n;
-        let whom = Whom::The(who);
-        [at(begin, Act::Stop(whom)), at(begin, Act::Start(whom))]
     });
     steps.collect()
 }

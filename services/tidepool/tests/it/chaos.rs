@@ -16,6 +16,7 @@ async fn nodes_die_the_leader_freezes_and_redis_restarts_and_nothing_is_lost() {
     let storm = scenario::find("storm").expect("it is in the table");
     let options = Options {
         program: PathBuf::from(env!("CARGO_BIN_EXE_tidepool")),
+        from: None,
         seconds: Some(SECONDS),
         seed: SEED,
         rate_per_s: Some(100.0),
