@@ -11,6 +11,7 @@ const LAYERS: [&[&str]; 9] = [
         "tidepool-policy",
         "tidepool-profile",
         "tidepool-datalog",
+        "tidepool-testing",
     ],
     &[
         "tidepool-wire",

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tidepool_cluster::{DesiredState, publish};
-use tidepool_store::{Log, StoreError};
+use tidepool_store::{Log, RedisStore, StoreError};
+use tidepool_testing::RedisServer;
 use tokio::task::JoinSet;
 
 use crate::process::{Start, Tidepool, eventually};
-use crate::redis::Redis;
 
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 /// A standby has to lead within this time of the end of a leader.
@@ -23,14 +23,14 @@ const FROZEN_FOR: Duration = Duration::from_secs(4);
 
 /// One cluster on free ports.
 pub(crate) struct Cluster {
-    redis: Redis,
+    redis: RedisServer,
     folder: TempDir,
 }
 
 impl Cluster {
     pub(crate) async fn new() -> Self {
         Self {
-            redis: Redis::start().await,
+            redis: RedisServer::start(),
             folder: tempfile::tempdir().expect("a folder"),
         }
     }
@@ -256,7 +256,7 @@ async fn a_frozen_leader_that_wakes_acts_no_more() {
     };
     eventually("it passes on what the new one says", SOON, told).await;
 
-    let log: Arc<dyn Log> = Arc::new(cluster.redis.store().await.unwrap());
+    let log: Arc<dyn Log> = Arc::new(RedisStore::connect(&cluster.redis.url()).await.unwrap());
     let late = DesiredState {
         epoch: old_epoch,
         seq: u64::MAX,

@@ -1,23 +1,18 @@
 //! Redis as `deploy` sets it up, with the users that `deploy/make-secrets` writes: what was acknowledged
 //! is there after it was killed, and nobody gets in who should not.
 
-use std::net::TcpListener;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::process::{Command, Stdio};
 
 use bytes::Bytes;
 use tempfile::TempDir;
 use tidepool_store::{Appended, Epoch, Kv, Log, Position, RedisStore};
-
-use crate::process::eventually;
-
-const START_MAX: Duration = Duration::from_secs(20);
+use tidepool_testing::RedisServer;
 
 struct Deployed {
     folder: TempDir,
-    port: u16,
-    child: Option<Child>,
+    server: RedisServer,
 }
 
 fn deploy() -> PathBuf {
@@ -26,67 +21,40 @@ fn deploy() -> PathBuf {
 
 impl Deployed {
     /// Secrets are made beside the script, so it is run from a copy.
-    fn new() -> Self {
+    fn start() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let script = folder.path().join("make-secrets");
-        std::fs::copy(deploy().join("make-secrets"), &script).expect("the script");
+        fs::copy(deploy().join("make-secrets"), &script).expect("the script");
         let status = Command::new(&script).stdout(Stdio::null()).status();
         assert!(status.expect("bash").success());
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = listener.local_addr().expect("its number").port();
-        Self {
-            folder,
-            port,
-            child: None,
-        }
+        let users = folder.path().join("secrets/redis_users.acl");
+        let config = fs::read_to_string(deploy().join("kubernetes/redis/redis.conf"));
+        // That folder is the container's.
+        let config = config.expect("a file").replace("dir /data", "");
+        let server = RedisServer::start_with(&format!(
+            "{config}\naclfile {}\nport {{port}}",
+            users.display()
+        ));
+        Self { folder, server }
     }
 
-    async fn start(&mut self) -> RedisStore {
-        let child = Command::new("redis-server")
-            .arg(self.configuration())
-            .arg("--aclfile")
-            .arg(self.folder.path().join("secrets/redis_users.acl"))
-            .args(["--bind", "127.0.0.1", "--port", &self.port.to_string()])
-            .stdout(Stdio::null())
-            .spawn();
-        self.child = Some(child.expect("apt-get install redis-server"));
-        let url = self.url();
-        eventually("Redis answers", START_MAX, async || {
-            RedisStore::connect(&url).await.ok()
-        })
-        .await
-    }
-
-    /// The deployed one, with a folder of this machine.
-    fn configuration(&self) -> PathBuf {
-        let text = std::fs::read_to_string(deploy().join("kubernetes/redis/redis.conf"));
-        let here = format!("dir {}", self.folder.path().display());
-        let file = self.folder.path().join("redis.conf");
-        let text = text.expect("a file").replace("dir /data", &here);
-        std::fs::write(&file, text).expect("a copy of it");
-        file
+    async fn store(&self) -> RedisStore {
+        RedisStore::connect(&self.url()).await.expect("a way in")
     }
 
     /// The address that the secret file names, with the host and port of this server.
     fn url(&self) -> String {
         let file = self.folder.path().join("secrets/store.toml");
-        let text = std::fs::read_to_string(file).expect("the secret");
+        let text = fs::read_to_string(file).expect("the secret");
         let url = text.split('"').find(|part| part.starts_with("redis://"));
-        let here = format!("@127.0.0.1:{}/", self.port);
+        let here = format!("@127.0.0.1:{}/", self.server.port());
         url.expect("an address").replace("@redis:6379/", &here)
-    }
-
-    fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
     }
 
     /// What a command answers to a user, or why it does not.
     fn ask(&self, user: &str, command: &[&str]) -> String {
         let output = Command::new("redis-cli")
-            .args(["-p", &self.port.to_string(), "--no-auth-warning"])
+            .args(["-p", &self.server.port().to_string(), "--no-auth-warning"])
             .args(["--user", user, "--pass", "x"])
             .args(command)
             .output()
@@ -96,16 +64,10 @@ impl Deployed {
     }
 }
 
-impl Drop for Deployed {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
 #[tokio::test]
 async fn what_was_acknowledged_is_there_after_a_kill() {
-    let mut redis = Deployed::new();
-    let store = redis.start().await;
+    let mut redis = Deployed::start();
+    let store = redis.store().await;
     let record = |n: u64| vec![Bytes::from(n.to_string())];
     // Some of these are single commands, some scripts: Redis keeps and plays back both.
     let mut end = Position::START;
@@ -120,9 +82,10 @@ async fn what_was_acknowledged_is_there_after_a_kill() {
     store.put("k", Bytes::from("v"), None).await.unwrap();
     let set = store.compare_and_set("k2", None, Bytes::from("w"), None);
     assert!(set.await.unwrap().is_some());
-    redis.kill();
+    redis.server.kill();
     drop(store);
-    let store = redis.start().await;
+    redis.server.restart();
+    let store = redis.store().await;
     for stream in ["s", "t"] {
         let read = store.read(stream, Position::START, 100).await.unwrap();
         assert_eq!(read.len(), 20, "{stream}");
@@ -134,8 +97,7 @@ async fn what_was_acknowledged_is_there_after_a_kill() {
 
 #[tokio::test]
 async fn without_the_password_there_is_only_a_ping() {
-    let mut redis = Deployed::new();
-    let _store = redis.start().await;
+    let redis = Deployed::start();
     assert_eq!(redis.ask("health", &["ping"]).trim(), "PONG");
     for command in [
         &["get", "tidepool:x"][..],

@@ -17,7 +17,6 @@ mod load;
 mod orders;
 mod pattern;
 mod process;
-mod redis;
 mod scaling;
 mod secrets;
 mod stand_in;

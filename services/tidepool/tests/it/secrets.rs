@@ -8,9 +8,9 @@ use std::process::Command;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 use tempfile::TempDir;
+use tidepool_testing::RedisServer;
 
 use crate::process::{Start, Tidepool, command, eventually};
-use crate::redis::Redis;
 
 const SOON: std::time::Duration = std::time::Duration::from_secs(30);
 
@@ -37,14 +37,14 @@ const SECRETS: [&str; 8] = [
 
 /// A cluster that keeps its secrets in files, apart from one token that comes by the environment.
 struct Guarded {
-    redis: Redis,
+    redis: RedisServer,
     folder: TempDir,
 }
 
 impl Guarded {
     async fn new() -> Self {
         Self {
-            redis: Redis::guarded(REDIS_PASSWORD).await,
+            redis: RedisServer::start_with(&format!("requirepass {REDIS_PASSWORD}")),
             folder: tempfile::tempdir().expect("a folder"),
         }
     }
@@ -70,7 +70,7 @@ impl Guarded {
     }
 
     fn variables(&self, secret: &str, password: &str) -> Vec<(&'static str, String)> {
-        let url = self.redis.url_with(Some(password));
+        let url = self.redis.url_for("", password);
         let first_word = |text: &str| text.split('-').next().unwrap_or_default().to_owned();
         let (url_name, secret_name) = (first_word(password), first_word(secret));
         vec![

@@ -3,7 +3,6 @@
 
 mod flaky;
 mod processes;
-mod server;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

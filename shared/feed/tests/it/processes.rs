@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use tidepool_core::Timestamp;
 use tidepool_feed::{Delivery, Feed, FeedConfig, Filter, Role};
 use tidepool_store::{EmbeddedStore, Epoch, Log, Position, RedisStore, StoreError};
+use tidepool_testing::RedisServer;
 
 use crate::flaky::FlakyLog;
-use crate::server::Server;
 use crate::{PATIENCE, history, next, number, publish, some, take};
 
 /// A follower shows an event this long after the leader got it, at most; with some time for a busy
@@ -291,7 +291,7 @@ async fn leadership_goes_round_without_loss_or_disorder() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn over_redis_that_is_killed_frozen_and_comes_back() {
-    let mut server = Server::start().await;
+    let mut server = RedisServer::start();
     let open = || Arc::new(RedisStore::open(&server.url()).unwrap());
     let (one, two) = (open(), open());
     one.ping().await.unwrap();
@@ -313,7 +313,7 @@ async fn over_redis_that_is_killed_frozen_and_comes_back() {
     publish(&b, 12..15);
     assert!(b.flush().await.is_err());
     assert_eq!(b.health().state, "degraded");
-    server.restart().await;
+    server.restart();
     let begin = Instant::now();
     // The server came back empty: what was told meanwhile arrives.
     let is_there = |n: &u64| (9..15).contains(n);

@@ -19,6 +19,13 @@ const REFUSAL_TOLD: Duration = Duration::from_secs(10);
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Era(u64);
 
+impl Era {
+    /// Whether the server was never there yet, as far as is known.
+    pub(super) fn is_first(self) -> bool {
+        self == Self::default()
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Circuit {
     era: Era,
@@ -58,9 +65,17 @@ impl Circuit {
 
     /// Notes that the server answers a probe. Tells for how long it was away.
     pub(super) fn back(&mut self, now: Timestamp) -> Option<Duration> {
-        let away = self.away.take()?;
         self.era.0 += 1;
+        let away = self.away.take()?;
         Some(now.since(away.since))
+    }
+
+    /// Notes that an operation was answered. The first answer of all ends the first era: a server
+    /// that is just starting may have turned away a probe that began earlier and tells so later.
+    pub(super) fn answered(&mut self, era: Era, now: Timestamp) {
+        if era.is_first() && era == self.era {
+            self.back(now);
+        }
     }
 
     /// Notes that the server answers, but not as wanted. True when that is news.
@@ -156,6 +171,29 @@ mod tests {
         circuit.back(at(1));
         assert!(!circuit.lost(old, "timed out late", at(2)));
         assert!(circuit.admit().is_ok());
+    }
+
+    #[test]
+    fn the_first_answer_outweighs_a_failure_of_what_began_before() {
+        for told_before in [true, false] {
+            let mut circuit = Circuit::default();
+            let (probe, operation) = (circuit.era(), circuit.admit().unwrap());
+            if told_before {
+                circuit.lost(probe, "refused", at(1));
+                circuit.answered(operation, at(2));
+            } else {
+                circuit.answered(operation, at(1));
+                circuit.lost(probe, "refused", at(2));
+            }
+            assert!(circuit.admit().is_ok(), "{told_before}");
+        }
+        // Later an answer may be older than the loss: only a probe tells.
+        let mut circuit = Circuit::default();
+        circuit.back(at(0));
+        let era = circuit.admit().unwrap();
+        circuit.lost(era, "gone", at(1));
+        circuit.answered(era, at(2));
+        assert!(circuit.admit().is_err());
     }
 
     #[test]

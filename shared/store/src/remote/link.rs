@@ -116,7 +116,10 @@ impl Link {
                 };
                 let attempt = tokio::time::timeout(OPERATION_TIMEOUT, shared.attempt(operation));
                 match attempt.await {
-                    Ok(Ok(value)) => Ok(value),
+                    Ok(Ok(value)) => {
+                        shared.answered(era);
+                        Ok(value)
+                    }
                     Ok(Err(error)) => Err(shared.failed(era, &error)),
                     Err(_) => Err(shared.fell_silent(era)),
                 }
@@ -143,6 +146,12 @@ impl Shared {
 
     fn connection(&self) -> ConnectionManager {
         self.current.lock().connection.clone()
+    }
+
+    fn answered(&self, era: Era) {
+        if era.is_first() {
+            self.circuit.lock().answered(era, (self.clock)());
+        }
     }
 
     fn failed(self: &Arc<Self>, era: Era, error: &RedisError) -> StoreError {

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tidepool_core::status::ComponentHealth;
 use tidepool_store::{Epoch, Kv, Lease, Log, Position, RedisStore, Roster, StoreError};
+use tidepool_testing::RedisServer;
 
 use crate::ports::{LONG, PATIENCE};
 use crate::redis::{append, assert_recovers};
-use crate::server::{PASSWORD, RIGHTS, Server, Setup};
+use crate::server::{PASSWORD, RIGHTS, command, with_rights, with_tls};
 
 /// Waits until the health is as wanted.
 async fn health_of(store: &RedisStore, is_wanted: impl Fn(&ComponentHealth) -> bool) {
@@ -35,15 +36,14 @@ fn assert_says(error: &StoreError, words: &[&str]) {
 
 #[tokio::test]
 async fn settings_that_lose_data_are_told() {
-    let setup = Setup::new(&["--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru"]);
-    let server = Server::start_as(setup).await;
+    let server = RedisServer::start_with("maxmemory 100mb\nmaxmemory-policy allkeys-lru");
     let store = RedisStore::connect(&server.url()).await.unwrap();
     health_of(&store, |health| {
         let is_told = |word| health.detail.contains(word);
         health.state == "ok" && is_told("allkeys-lru") && is_told("appendonly is off")
     })
     .await;
-    let safe = Server::start_as(Setup::new(&["--appendonly", "yes"])).await;
+    let safe = RedisServer::start_with("appendonly yes");
     let store = RedisStore::connect(&safe.url()).await.unwrap();
     let expected = format!("connected to 127.0.0.1:{}", safe.port());
     health_of(&store, |health| health.detail == expected).await;
@@ -52,8 +52,8 @@ async fn settings_that_lose_data_are_told() {
 #[tokio::test]
 async fn a_missing_right_is_named_and_the_password_is_not() {
     let rights = RIGHTS.replace("+xadd", "");
-    let server = Server::start_as(Setup::with_rights(&rights)).await;
-    let store = RedisStore::connect(&server.url()).await.unwrap();
+    let (_server, url) = with_rights(&rights);
+    let store = RedisStore::connect(&url).await.unwrap();
     let error = append(&store).await.unwrap_err();
     assert!(matches!(error, StoreError::Refused { .. }), "{error:?}");
     assert_says(&error, &["NOPERM", "shared/README.md"]);
@@ -67,12 +67,12 @@ async fn a_missing_right_is_named_and_the_password_is_not() {
 
 #[tokio::test]
 async fn a_wrong_password_and_none_are_told_apart() {
-    let server = Server::start_as(Setup::with_rights(RIGHTS)).await;
-    let wrong = server.url().replace(PASSWORD, "not-to-be-told-either");
+    let (server, url) = with_rights(RIGHTS);
+    let wrong = url.replace(PASSWORD, "not-to-be-told-either");
     let error = RedisStore::connect(&wrong).await.unwrap_err();
     assert_says(&error, &["WRONGPASS", "correct them in the URL"]);
     assert!(!error.to_string().contains("not-to-be-told"), "{error}");
-    let none = format!("redis://127.0.0.1:{}/", server.port());
+    let none = server.url();
     let error = RedisStore::connect(&none).await.unwrap_err();
     assert_says(&error, &["NOAUTH", "password"]);
     // Somebody corrects it on the server's side.
@@ -82,9 +82,9 @@ async fn a_wrong_password_and_none_are_told_apart() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_refuses_writes_until_it_is_the_primary() {
-    let primary = Server::start().await;
-    let port = primary.port().to_string();
-    let replica = Server::start_as(Setup::new(&["--replicaof", "127.0.0.1", &port])).await;
+    let primary = RedisServer::start();
+    let config = format!("replicaof 127.0.0.1 {}", primary.port());
+    let replica = RedisServer::start_with(&config);
     let store = RedisStore::connect(&replica.url()).await.unwrap();
     health_of(&store, |health| health.detail.contains("this is a replica")).await;
     let error = append(&store).await.unwrap_err();
@@ -95,52 +95,52 @@ async fn a_replica_refuses_writes_until_it_is_the_primary() {
         Position::START,
         "it can be read"
     );
-    replica.command(&["REPLICAOF", "NO", "ONE"]).await;
+    command(&replica, &["REPLICAOF", "NO", "ONE"]).await;
     append(&store).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_without_its_primary_counts_as_away() {
-    let server = Server::start().await;
+    let server = RedisServer::start();
     let store = RedisStore::connect(&server.url()).await.unwrap();
-    server
-        .command(&["CONFIG", "SET", "replica-serve-stale-data", "no"])
-        .await;
-    server.command(&["REPLICAOF", "127.0.0.1", "1"]).await;
+    command(
+        &server,
+        &["CONFIG", "SET", "replica-serve-stale-data", "no"],
+    )
+    .await;
+    command(&server, &["REPLICAOF", "127.0.0.1", "1"]).await;
     let error = store.tail("s").await.unwrap_err();
     assert_says(&error, &["MASTERDOWN", "primary"]);
     health_of(&store, |health| {
         health.state == "down" && health.detail.contains("MASTERDOWN")
     })
     .await;
-    server.command(&["REPLICAOF", "NO", "ONE"]).await;
+    command(&server, &["REPLICAOF", "NO", "ONE"]).await;
     assert_recovers(&store).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn full_memory_is_told_and_reads_go_on() {
-    let server = Server::start().await;
+    let server = RedisServer::start();
     let store = RedisStore::connect(&server.url()).await.unwrap();
     let tail = append(&store).await.unwrap();
-    server.command(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    command(&server, &["CONFIG", "SET", "maxmemory", "1"]).await;
     let error = append(&store).await.unwrap_err();
     assert_says(&error, &["OOM", "raise maxmemory"]);
     assert!(error.is_retryable());
     assert_eq!(store.tail("s").await.unwrap(), tail);
-    server.command(&["CONFIG", "SET", "maxmemory", "0"]).await;
+    command(&server, &["CONFIG", "SET", "maxmemory", "0"]).await;
     append(&store).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_is_told_apart_and_every_script_stays_in_one_slot() {
-    let server = Server::start_as(Setup::new(&["--cluster-enabled", "yes"])).await;
+    let server = RedisServer::start_with("cluster-enabled yes");
     let store = RedisStore::connect(&server.url()).await.unwrap();
     let error = store.tail("s").await.unwrap_err();
     assert_says(&error, &["CLUSTERDOWN", "does not serve all slots"]);
     // One node that serves everything still refuses whatever is spread over slots.
-    server
-        .command(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"])
-        .await;
+    command(&server, &["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]).await;
     // The server itself waits for two seconds before it believes that.
     let begin = Instant::now();
     while append(&store).await.is_err() {
@@ -177,16 +177,15 @@ async fn a_cluster_is_told_apart_and_every_script_stays_in_one_slot() {
 async fn talks_tls_with_whom_it_knows_only() {
     let directory = tempfile::tempdir().unwrap();
     make_certificates(directory.path());
-    let server = Server::start_as(Setup::with_tls(directory.path())).await;
-    let store = RedisStore::connect(&server.url()).await.unwrap();
+    let (server, url) = with_tls(directory.path());
+    let store = RedisStore::connect(&url).await.unwrap();
     append(&store).await.unwrap();
     // The certificates of the system do not include this one.
-    let unknown = server.url().split('?').next().unwrap().to_owned();
+    let unknown = url.split('?').next().unwrap().to_owned();
     let error = RedisStore::connect(&unknown).await.unwrap_err();
     assert!(matches!(error, StoreError::Unavailable { .. }), "{error:?}");
     assert_says(&error, &["ertificate"]);
-    let plain = format!("redis://127.0.0.1:{}/", server.port());
-    assert!(RedisStore::connect(&plain).await.is_err());
+    assert!(RedisStore::connect(&server.url()).await.is_err());
 }
 
 /// An authority, and a certificate of it for this address.

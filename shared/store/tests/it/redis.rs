@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tidepool_store::{Epoch, Lease, Log, Position, RedisStore, StoreError, wait};
+use tidepool_testing::RedisServer;
 
 use crate::conformance::conformance;
 use crate::ports::Ports;
-use crate::server::{RIGHTS, Server, Setup};
+use crate::server::{RIGHTS, with_rights};
 
 const PROMISED: Duration = Duration::from_secs(1);
 const RECOVERY: Duration = Duration::from_secs(2);
@@ -15,8 +16,8 @@ const AT_ONCE: Duration = Duration::from_millis(50);
 
 /// Everything works with no more than the rights that are asked for.
 async fn ports() -> Ports {
-    let server = Server::start_as(Setup::with_rights(RIGHTS)).await;
-    let store = RedisStore::connect(&server.url()).await.unwrap();
+    let (server, url) = with_rights(RIGHTS);
+    let store = RedisStore::connect(&url).await.unwrap();
     Ports {
         log: Arc::new(store.clone()),
         kv: Arc::new(store.clone()),
@@ -60,7 +61,7 @@ pub(crate) async fn assert_recovers(store: &RedisStore) -> Position {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fails_in_time_while_the_server_is_gone_and_recovers() {
-    let mut server = Server::start().await;
+    let mut server = RedisServer::start();
     let store = RedisStore::connect(&server.url()).await.unwrap();
     let before = append(&store).await.unwrap();
     let hour = Duration::from_secs(3_600);
@@ -69,7 +70,7 @@ async fn fails_in_time_while_the_server_is_gone_and_recovers() {
     for _ in 0..3 {
         assert_fails_in_time(&store).await;
     }
-    server.restart().await;
+    server.restart();
     // The server lost everything. Still no position and no epoch comes twice.
     assert!(assert_recovers(&store).await > before);
     let next = store.acquire("l", "b", hour).await.unwrap().unwrap();
@@ -78,7 +79,7 @@ async fn fails_in_time_while_the_server_is_gone_and_recovers() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fails_in_time_while_the_server_is_frozen_and_recovers() {
-    let server = Server::start().await;
+    let server = RedisServer::start();
     let store = RedisStore::connect(&server.url()).await.unwrap();
     append(&store).await.unwrap();
     server.signal("STOP");
@@ -99,7 +100,7 @@ async fn assert_fails_at_once(store: &RedisStore) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_caller_waits_longer_however_many_there_are() {
-    let server = Server::start().await;
+    let server = RedisServer::start();
     let store = RedisStore::connect(&server.url()).await.unwrap();
     append(&store).await.unwrap();
     server.signal("STOP");
@@ -118,26 +119,26 @@ async fn no_caller_waits_longer_however_many_there_are() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn starts_before_the_server_and_finds_it() {
-    let mut server = Server::start().await;
+    let mut server = RedisServer::start();
     server.kill();
     let store = RedisStore::open(&server.url()).unwrap();
     assert_fails_in_time(&store).await;
     assert_fails_at_once(&store).await;
     let health = store.health();
     assert!(health.detail.contains("away since 2"), "{health:?}");
-    server.restart().await;
+    server.restart();
     assert_recovers(&store).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn recovers_each_time_the_server_is_killed() {
-    let mut server = Server::start().await;
+    let mut server = RedisServer::start();
     let store = RedisStore::connect(&server.url()).await.unwrap();
     let mut last = append(&store).await.unwrap();
     for _ in 0..5 {
         server.kill();
         assert_fails_in_time(&store).await;
-        server.restart().await;
+        server.restart();
         let position = assert_recovers(&store).await;
         assert!(position > last);
         last = position;
@@ -146,7 +147,7 @@ async fn recovers_each_time_the_server_is_killed() {
 
 #[tokio::test]
 async fn refuses_to_start_without_a_server_in_time() {
-    let mut server = Server::start().await;
+    let mut server = RedisServer::start();
     server.kill();
     let begin = Instant::now();
     let refused = RedisStore::connect(&server.url()).await;
@@ -158,7 +159,7 @@ async fn refuses_to_start_without_a_server_in_time() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_plain_thread_can_wait_for_it() {
-    let server = Server::start().await;
+    let server = RedisServer::start();
     let store = RedisStore::connect(&server.url()).await.unwrap();
     let waiting = std::thread::spawn(move || wait(store.tail("s")));
     let tail = tokio::task::spawn_blocking(move || waiting.join().unwrap());

@@ -1,17 +1,13 @@
 //! Several processes that write one namespace, and some that sleep between deciding and writing.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
-use std::time::Instant;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use proptest::strategy::Strategy;
 use tidepool_handler::CallContext;
-use tidepool_store::{
-    Appended, Epoch, Position, Records, RedisStore, StoreError, StoreFuture, wait,
-};
+use tidepool_store::{Appended, Epoch, Position, Records, RedisStore, StoreFuture, wait};
+use tidepool_testing::RedisServer;
 
 use super::*;
 
@@ -290,54 +286,6 @@ fn a_log_of_which_nothing_is_left_goes_on() {
     }
 }
 
-/// A server that ends with this value.
-struct Redis {
-    child: Child,
-    url: String,
-    _directory: tempfile::TempDir,
-}
-
-impl Redis {
-    fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        drop(listener);
-        let directory = tempfile::tempdir().unwrap();
-        let child = Command::new("redis-server")
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
-            .args(["--save", "", "--appendonly", "no", "--dir"])
-            .arg(directory.path())
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("these tests need a Redis server: apt-get install redis-server");
-        Self {
-            child,
-            url: format!("redis://127.0.0.1:{port}/"),
-            _directory: directory,
-        }
-    }
-
-    /// A connection of its own, as each process has.
-    async fn connect(&self) -> Arc<RedisStore> {
-        let begin = Instant::now();
-        loop {
-            match RedisStore::connect(&self.url).await {
-                Ok(store) => return Arc::new(store),
-                Err(StoreError::Unavailable { .. }) if begin.elapsed().as_secs() < 20 => {}
-                Err(error) => panic!("redis-server did not start: {error}"),
-            }
-        }
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        // It may be dead already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 /// Stores passages until there is no room for more; gives how many were taken.
 fn fill(node: &Arc<dyn Instance>, other: &Arc<dyn Instance>, name: usize) -> usize {
     for n in 0.. {
@@ -358,9 +306,11 @@ fn fill(node: &Arc<dyn Instance>, other: &Arc<dyn Instance>, name: usize) -> usi
 fn nodes_over_redis_share_one_limit_and_read_each_other() {
     const ROOM: usize = 80;
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let redis = Redis::start();
+    let redis = RedisServer::start();
     let nodes = [(); 2].map(|()| {
-        let mut config = MemoryConfig::new(runtime.block_on(redis.connect()));
+        // A connection of its own, as each process has.
+        let store = runtime.block_on(RedisStore::connect(&redis.url())).unwrap();
+        let mut config = MemoryConfig::new(Arc::new(store));
         config.items_max = ROOM;
         memory(config).start().unwrap()
     });
