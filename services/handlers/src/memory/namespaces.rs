@@ -158,6 +158,11 @@ impl Namespaces {
     }
 
     #[cfg(test)]
+    pub(super) fn join(&self, namespace: &str, change: &Arc<Change>) {
+        self.open(namespace).writers.join(change);
+    }
+
+    #[cfg(test)]
     pub(super) fn waiting(&self, namespace: &str) -> usize {
         self.open(namespace).writers.len()
     }
@@ -204,7 +209,9 @@ impl Namespaces {
     ) {
         let context = &own.context;
         match self.append_all(namespace, open, replica, &group, context) {
-            Ok((taken, last)) => {
+            // Nothing is known of the end of the log then.
+            Ok(None) => {}
+            Ok(Some((taken, last))) => {
                 note_own(replica, &taken, last);
                 note_memory(open, replica);
                 self.shorten_if_long(namespace, replica, context);
@@ -226,7 +233,7 @@ impl Namespaces {
 
     /// Appends the records of those changes that may be where the replica ends, and refuses the
     /// others. Gives the changes and the position of the last record; the replica ends before the
-    /// first one.
+    /// first one. Nothing when nobody's may be.
     ///
     /// What the replica knows already may do; it is durable, and nobody else appended since, when
     /// the store takes the records at the replica's end. But nobody is refused by a replica that
@@ -238,35 +245,36 @@ impl Namespaces {
         replica: &mut Replica,
         group: &'a [Arc<Change>],
         context: &CallContext,
-    ) -> Result<(Vec<&'a Arc<Change>>, Position), Unappended> {
-        let is_refused = |refusal: &Option<Failure>| refusal.is_some();
-        if replica.position() == Position::START
-            || self.refusals(replica, group).iter().any(is_refused)
-        {
-            let caught_up = self.catch_up(namespace, open, replica, context);
-            caught_up.map_err(Unappended::Unread)?;
-        }
-        for _ in 0..APPEND_TRIES_MAX {
-            let mut taken = Vec::with_capacity(group.len());
-            for (change, refusal) in group.iter().zip(self.refusals(replica, group)) {
-                match refusal {
-                    Some(failure) => change.settle(Err(failure)),
-                    None => taken.push(change),
-                }
+    ) -> Result<Option<(Vec<&'a Arc<Change>>, Position)>, Unappended> {
+        let mut is_current = false;
+        for _ in 0..=APPEND_TRIES_MAX {
+            let (taken, refused) = self.sort(replica, group);
+            if taken.is_empty() && refused.is_empty() {
+                return Ok(None);
+            }
+            if !is_current && (replica.position() == Position::START || !refused.is_empty()) {
+                let caught_up = self.catch_up(namespace, open, replica, context);
+                caught_up.map_err(Unappended::Unread)?;
+                is_current = true;
+                continue;
+            }
+            for (change, failure) in refused {
+                change.settle(Err(failure));
+            }
+            if taken.is_empty() {
+                return Ok(None);
             }
             let records = taken.iter().flat_map(|change| &change.records);
             let records: Vec<Bytes> = records.cloned().collect();
-            if records.is_empty() {
-                return Ok((taken, replica.position()));
-            }
             let append = || self.append(namespace, replica.position(), records);
             let appended = context.step("store.append", append);
             match appended.map_err(Unappended::Unwritten)? {
-                Appended::At(last) => return Ok((taken, last)),
+                Appended::At(last) => return Ok(Some((taken, last))),
                 Appended::Moved { tail, missed } => {
                     let learn = || self.learn(namespace, replica, tail, missed, context);
                     let learned = context.step("store.read", learn);
                     learned.map_err(Unappended::Unread)?;
+                    is_current = true;
                 }
             }
         }
@@ -276,22 +284,19 @@ impl Namespaces {
         }))
     }
 
-    /// Why each of these changes may not be, if so, one after the other.
-    fn refusals<'g>(&self, replica: &Replica, group: &'g [Arc<Change>]) -> Vec<Option<Failure>> {
+    /// The changes that somebody still waits for: those that may be, one after the other, and those
+    /// that may not, and why.
+    fn sort<'a>(&self, replica: &Replica, group: &'a [Arc<Change>]) -> Sorted<'a> {
         let there = (replica.len(), replica.bytes());
         let mut fill = Fill::new(there, (self.config.items_max, self.config.bytes_max));
-        let refusal = |change: &'g Arc<Change>| {
-            if let Some(end) = change.end() {
-                return end.err();
+        let mut sorted = Sorted::default();
+        for change in group.iter().filter(|change| change.is_awaited()) {
+            match fill.admit(&change.room, |id| replica.contains(id)) {
+                Ok(()) => sorted.0.push(change),
+                Err(failure) => sorted.1.push((change, failure)),
             }
-            // A caller that has gone was told that this failed.
-            if let Some(stop) = change.context.stopped() {
-                return Some(stop.into());
-            }
-            let admitted = fill.admit(&change.room, |id| replica.contains(id));
-            admitted.err()
-        };
-        group.iter().map(refusal).collect()
+        }
+        sorted
     }
 
     pub(super) fn append(
@@ -399,6 +404,9 @@ impl Namespaces {
         }
     }
 }
+
+/// Changes that may be, and those that may not.
+type Sorted<'a> = (Vec<&'a Arc<Change>>, Vec<(&'a Arc<Change>, Failure)>);
 
 fn stream(namespace: &str) -> String {
     format!("memory/{namespace}")

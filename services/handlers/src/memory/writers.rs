@@ -68,6 +68,15 @@ impl Change {
         self.end.lock().clone()
     }
 
+    /// Whether somebody still waits for it. A caller that has gone was told that it failed, so it
+    /// ends like that.
+    pub(super) fn is_awaited(&self) -> bool {
+        if let Some(stop) = self.context.stopped() {
+            self.settle(Err(stop.into()));
+        }
+        self.end.lock().is_none()
+    }
+
     /// What it does, for whoever has appended it.
     pub(super) fn take_operations(&self) -> Vec<Operation> {
         std::mem::take(&mut self.operations.lock())

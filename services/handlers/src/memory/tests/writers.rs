@@ -4,14 +4,16 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{ScopedJoinHandle, spawn, yield_now};
 use std::time::Instant;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tidepool_handler::CallContext;
-use tidepool_store::{Position, wait};
+use tidepool_store::{Appended, Epoch, Position, Records, StoreFuture, wait};
 
 use super::nodes::{Meddler, Sleeper};
 use super::*;
-use crate::memory::namespaces::Namespaces;
-use crate::memory::operation::Item;
+use crate::memory::namespaces::{Namespaces, encode};
+use crate::memory::operation::{Item, Operation};
+use crate::memory::writers::{Change, Room};
 
 fn item(id: &str) -> Vec<Item> {
     let item = json!({ "id": id, "text": "ship", "tags": [], "at_us": 0 });
@@ -126,33 +128,29 @@ fn they_share_the_room_too_and_each_ends_on_its_own() {
 fn who_has_gone_is_left_out_and_keeps_nobody_from_going_on() {
     let store = store();
     let log = Sleeper::on(&store);
-    let namespaces = &Namespaces::new(MemoryConfig::new(log.clone()));
+    let namespaces = Namespaces::new(MemoryConfig::new(log.clone()));
     let elsewhere = instance_on(store.clone());
-    let (gate, held) = Gate::new();
     let going = context();
     let goes = going.clone();
-    // One of those who wait appends for both, comes too late by more than it is told at once, and
-    // has to read; then one of them goes.
+    // Who appends for both comes too late by more than it is told at once, has to read, and goes.
     let overtaken = Box::new(move || {
         for _ in 0..40 {
             keep(&elsewhere, "n", json!([{ "text": "ship" }]));
         }
         goes.cancel();
     });
-    log.let_happen([held, overtaken as Meddler]);
-    std::thread::scope(|scope| {
-        let store = |id: &'static str, context: CallContext| -> Stored<'_> {
-            scope.spawn(move || namespaces.store("n", item(id), &context))
-        };
-        let first = store("first", context());
-        gate.reached.recv().unwrap();
-        let (goes, stays) = (store("goes", going), store("stays", context()));
-        until_waiting(namespaces, 2);
-        gate.open.send(()).unwrap();
-        assert!(first.join().unwrap().is_ok());
-        assert_eq!(goes.join().unwrap(), Err(Failure::Cancelled));
-        assert!(stays.join().unwrap().is_ok());
-    });
+    log.let_happen([overtaken as Meddler]);
+    let items = item("stays");
+    let operation = Operation::Store { items };
+    let records = vec![encode(&operation).unwrap()];
+    let stays = Change::new(vec![operation], records, Room::default(), &context());
+    namespaces.join("n", &stays);
+    let gone = namespaces.store("n", item("goes"), &going);
+    assert_eq!(gone, Err(Failure::Cancelled));
+    assert_eq!((namespaces.waiting("n"), stays.end()), (1, None));
+    // Whoever comes next takes it along.
+    namespaces.store("n", item("next"), &context()).unwrap();
+    assert!(stays.end().unwrap().is_ok());
     assert_eq!(stored(&store), 42);
 }
 
@@ -175,4 +173,65 @@ fn a_caller_whose_time_is_over_waits_no_longer() {
     gate.open.send(()).unwrap();
     assert!(first.join().unwrap().is_ok());
     assert_eq!(stored(&store), 1);
+}
+
+/// A log that is read record by record, where a caller goes as soon as it was given one.
+struct Impatient {
+    inner: Arc<EmbeddedStore>,
+    caller: CallContext,
+}
+
+impl Log for Impatient {
+    fn append(&self, stream: &str, epoch: Epoch, records: Vec<Bytes>) -> StoreFuture<Position> {
+        self.inner.append(stream, epoch, records)
+    }
+    fn append_at(
+        &self,
+        stream: &str,
+        epoch: Epoch,
+        expected: Position,
+        records: Vec<Bytes>,
+    ) -> StoreFuture<Appended> {
+        self.inner.append_at(stream, epoch, expected, records)
+    }
+    fn read(&self, stream: &str, after: Position, _limit: usize) -> StoreFuture<Records> {
+        self.caller.cancel();
+        self.inner.read(stream, after, 1)
+    }
+    fn tail(&self, stream: &str) -> StoreFuture<Position> {
+        self.inner.tail(stream)
+    }
+    fn trim(&self, stream: &str, up_to: Position) -> StoreFuture<()> {
+        self.inner.trim(stream, up_to)
+    }
+    fn erase(&self, stream: &str) -> StoreFuture<()> {
+        self.inner.erase(stream)
+    }
+    fn streams(&self, prefix: &str, limit: usize) -> StoreFuture<Vec<String>> {
+        self.inner.streams(prefix, limit)
+    }
+}
+
+#[test]
+fn who_has_gone_says_nothing_of_the_end_of_a_log_that_was_half_read() {
+    let store = store();
+    let old = wait(store.append("memory/n", Epoch::UNFENCED, vec!["old".into()])).unwrap();
+    // A snapshot in two parts, and nothing left of what it was made from.
+    for id in ["one", "two"] {
+        let (as_of, items) = (old.0, item(id));
+        let part = encode(&Operation::Snapshot { as_of, items }).unwrap();
+        wait(store.append("memory/n", Epoch::UNFENCED, vec![part])).unwrap();
+    }
+    wait(store.trim("memory/n", old)).unwrap();
+    let caller = context();
+    let log = Arc::new(Impatient {
+        inner: store,
+        caller: caller.clone(),
+    });
+    let namespaces = Namespaces::new(MemoryConfig::new(log));
+    let half_read = namespaces.count("n", &caller).map(|counted| counted.items);
+    assert_eq!(half_read, Err(Failure::Cancelled));
+    let changed = namespaces.store("n", item("late"), &caller);
+    assert_eq!(changed, Err(Failure::Cancelled));
+    assert_eq!(namespaces.count("n", &context()).unwrap().items, 2);
 }
