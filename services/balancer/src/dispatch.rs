@@ -117,7 +117,6 @@ pub(crate) struct Dispatch<S, T> {
     closed: bool,
     dismissed: bool,
     /// Whether nobody waits here for a seat that may never come; see [`Self::send_back`].
-    sends_back: bool,
     work_mean_s: Option<f64>,
     window: Window,
     integrated_to: Instant,
@@ -132,7 +131,6 @@ impl<S: Clone, T> Dispatch<S, T> {
             standing: StandingQueue::new(limits.objective),
             closed: false,
             dismissed: false,
-            sends_back: false,
             work_mean_s: None,
             window: Window::begin(now),
             integrated_to: now,
@@ -152,23 +150,13 @@ impl<S: Clone, T> Dispatch<S, T> {
     /// Takes a seat out; its slots in use stay so until they are released.
     pub(crate) fn leave(&mut self, key: SeatKey) {
         self.slots.leave(key);
-        self.send_back_if_deserted();
     }
 
-    /// From now on, whoever finds no seat here is refused, and so is whoever waits when the last one
-    /// leaves: they come from elsewhere, where other places are known.
-    pub(crate) fn send_back(&mut self) {
-        self.sends_back = true;
-        self.send_back_if_deserted();
-    }
-
-    fn is_deserted(&self) -> bool {
-        self.sends_back && !self.slots.has_seats()
-    }
-
-    fn send_back_if_deserted(&mut self) {
+    /// Lets go of all who wait here if there is no seat: they come from elsewhere, where other places
+    /// are known. To be called now and then, not when a seat leaves: most that do are followed at once.
+    pub(crate) fn send_back_if_deserted(&mut self) {
         // Their tokens are dropped, which tells them.
-        while self.is_deserted() && self.queue.pop().is_some() {}
+        while !self.slots.has_seats() && self.queue.pop().is_some() {}
     }
 
     /// Hands a seat nothing until it is trusted again: it did not take a request.
@@ -212,9 +200,6 @@ impl<S: Clone, T> Dispatch<S, T> {
     ) -> Admission<S> {
         if self.closed {
             return self.refuse(RefusalReason::Draining);
-        }
-        if self.is_deserted() {
-            return self.refuse(RefusalReason::NoNode);
         }
         if self.queue.is_empty()
             && let Some((key, payload)) = self.take_slot(ask.session, now)
@@ -381,7 +366,9 @@ impl<S: Clone, T> Dispatch<S, T> {
         } else {
             turns.log2().floor().exp2()
         };
-        workers.max((f64::from(self.ready_slots()) * turns) as u32)
+        let ahead = workers.max((f64::from(self.ready_slots()) * turns) as u32);
+        // They wait in the queue here.
+        ahead.min(u32::try_from(self.limits.len_max).unwrap_or(u32::MAX))
     }
 
     /// Whether a newcomer would be turned away now whatever it brings; cheap enough to ask

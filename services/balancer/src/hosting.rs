@@ -52,7 +52,6 @@ impl Hosting {
     /// Nobody is served before [`Hosting::host`] is handed to a server.
     #[must_use]
     pub fn new(config: HostingConfig) -> Self {
-        config.pools.iter().for_each(|pool| pool.send_back());
         let pools = config.pools.into_iter();
         let pools = pools.map(|pool| (pool.name().clone(), pool));
         Self(Arc::new(Shared {
@@ -80,6 +79,10 @@ impl Hosting {
 
     /// Tells balancers what they may send, where that has changed.
     fn tell(&self) {
+        self.0
+            .pools
+            .values()
+            .for_each(|pool| pool.send_back_if_deserted());
         let pools = self.0.pools.values();
         let slots = pools.map(|pool| (pool.name().clone(), pool.offered_slots()));
         self.0.credits.lock().tell(slots);

@@ -127,10 +127,10 @@ impl Pool {
         dispatch.queued() > dispatch.ready_slots() as usize
     }
 
-    /// From now on refuses who finds no worker here, and who waits when the last one leaves: what came
-    /// over a link may go on to another node, and would wait in vain.
-    pub(crate) fn send_back(&self) {
-        self.dispatch.lock().send_back();
+    /// Lets go of all who wait where no worker is: what came over a link may go on to another node,
+    /// and would wait in vain.
+    pub(crate) fn send_back_if_deserted(&self) {
+        self.dispatch.lock().send_back_if_deserted();
     }
 
     /// Refuses those who still wait; what runs goes on. For the end of a stop's patience, so

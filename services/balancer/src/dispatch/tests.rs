@@ -420,8 +420,12 @@ fn two_seconds_after_an_overload_waits_are_as_before_and_no_slot_was_idle_in_it(
 #[test]
 fn more_is_on_its_way_the_less_work_takes_and_nothing_where_it_takes_long() {
     let now = Instant::now();
-    let ahead = |work: Duration| {
-        let mut dispatch = TestDispatch::new(limits(), now);
+    let ahead_of = |len_max, work: Duration| {
+        let limits = QueueLimits {
+            len_max,
+            ..limits()
+        };
+        let mut dispatch = TestDispatch::new(limits, now);
         for seat in ["a", "b"] {
             dispatch.join(seat, 8, mark(seat), now);
         }
@@ -430,6 +434,7 @@ fn more_is_on_its_way_the_less_work_takes_and_nothing_where_it_takes_long() {
         release(&mut dispatch, key, work, now);
         dispatch.ahead(2)
     };
+    let ahead = |work| ahead_of(1_000, work);
     let us = Duration::from_micros;
     assert_eq!(ahead(Duration::ZERO), 64);
     assert_eq!(ahead(us(40)), 64);
@@ -438,6 +443,7 @@ fn more_is_on_its_way_the_less_work_takes_and_nothing_where_it_takes_long() {
     assert_eq!(ahead(us(300)), 2);
     assert_eq!(ahead(us(1_999)), 2);
     assert_eq!(ahead(us(2_001)), 0);
+    assert_eq!(ahead_of(20, us(40)), 20, "no more than may wait there");
 }
 
 #[test]
@@ -450,16 +456,17 @@ fn nobody_waits_at_a_place_that_all_workers_have_left() {
         matches!(dispatch.admit(&ask(now), now, || 2), Admission::Queued(_))
     };
     assert!(waits(&mut dispatch));
-    dispatch.send_back();
-    assert!(waits(&mut dispatch), "its worker is busy and will be free");
+    dispatch.send_back_if_deserted();
+    assert_eq!(dispatch.queued(), 1, "its worker is busy and will be free");
     let b = dispatch.join("b", 0, mark("b"), now);
     dispatch.leave(a);
+    assert_eq!(
+        dispatch.queued(),
+        1,
+        "one that is started at once keeps them"
+    );
+    dispatch.send_back_if_deserted();
     assert_eq!(dispatch.queued(), 0, "they are told to go elsewhere");
-    let refused = refusal(dispatch.admit(&ask(now), now, || 3));
-    assert_eq!(refused, RefusalReason::NoNode);
     dispatch.resize(b, 1, now);
     slot(dispatch.admit(&ask(now), now, || 4));
-    // Where requests come first, they wait for the first worker.
-    let mut waiting = TestDispatch::new(limits(), now);
-    assert!(waits(&mut waiting));
 }

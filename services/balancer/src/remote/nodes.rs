@@ -12,7 +12,7 @@ use tidepool_core::PoolName;
 use tidepool_link::{Control, ControlEvent};
 use tidepool_wire::frame::{Credit, Demand, InstanceId, Ping};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::RemoteSeat;
 use super::linked::{Dialing, LinkedNode};
@@ -31,7 +31,7 @@ const AGAIN_AFTER: (Duration, Duration) = (Duration::from_millis(100), Duration:
 /// Keeps links to all nodes of a directory that may change. Ends, with its links, when the handle
 /// is dropped. Must be started on a thread that outlives those of connections.
 pub struct Nodes {
-    task: JoinHandle<()>,
+    _task: AbortOnDropHandle<()>,
     linked: LinkedNodes,
 }
 
@@ -64,19 +64,16 @@ impl Nodes {
             seated: RefCell::default(),
         });
         let task = actix_web::rt::spawn(attend(shared, directory));
-        Self { task, linked }
+        Self {
+            _task: AbortOnDropHandle::new(task),
+            linked,
+        }
     }
 
     /// How many are linked, for those who look.
     #[must_use]
     pub fn linked(&self) -> LinkedNodes {
         self.linked.clone()
-    }
-}
-
-impl Drop for Nodes {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }
 
@@ -95,7 +92,7 @@ async fn attend(shared: Rc<Shared>, mut directory: watch::Receiver<Vec<String>>)
     let mut tasks: BTreeMap<String, Attended> = BTreeMap::new();
     loop {
         let listed = directory.borrow_and_update().clone();
-        tasks.retain(|_, attended| !attended.task.0.is_finished());
+        tasks.retain(|_, attended| !attended.task.is_finished());
         for (addr, attended) in &tasks {
             attended.is_listed.send_replace(listed.contains(addr));
         }
@@ -103,7 +100,7 @@ async fn attend(shared: Rc<Shared>, mut directory: watch::Receiver<Vec<String>>)
             tasks.entry(addr).or_insert_with_key(|addr| {
                 let (is_listed, listing) = watch::channel(true);
                 let node = keep_linked(Rc::clone(&shared), addr.clone(), listing);
-                let task = AbortOnDrop(actix_web::rt::spawn(node));
+                let task = AbortOnDropHandle::new(actix_web::rt::spawn(node));
                 Attended { is_listed, task }
             });
         }
@@ -116,15 +113,7 @@ async fn attend(shared: Rc<Shared>, mut directory: watch::Receiver<Vec<String>>)
 
 struct Attended {
     is_listed: watch::Sender<bool>,
-    task: AbortOnDrop,
-}
-
-struct AbortOnDrop(JoinHandle<()>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+    task: AbortOnDropHandle<()>,
 }
 
 /// Links to one address again and again, as long as the directory lists it.

@@ -15,6 +15,7 @@ use tidepool_cluster::{
 use tidepool_core::PoolReport;
 use tidepool_wire::frame::Role;
 use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::ground::{self, Ground};
 use super::listeners::{self, Listener};
@@ -153,15 +154,7 @@ impl Balancer {
 /// Where the nodes are, as far as is known; ends with what it follows.
 struct Directory {
     addresses: watch::Receiver<Vec<String>>,
-    _source: Option<AbortOnDrop>,
-}
-
-struct AbortOnDrop(tokio::task::JoinHandle<()>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+    _source: Option<AbortOnDropHandle<()>>,
 }
 
 impl Directory {
@@ -172,16 +165,16 @@ impl Directory {
                 sender.send_replace(nodes.clone());
                 None
             }
-            NodeSource::Dns(name) => Some(AbortOnDrop(tokio::spawn(resolve(name.clone(), sender)))),
+            NodeSource::Dns(name) => Some(tokio::spawn(resolve(name.clone(), sender))),
             NodeSource::Roster => {
                 let roster = Arc::clone(&ground.stores.roster);
                 let roll = Roll::<NodeDocument>::follow(roster, LOOK_INTERVAL);
-                Some(AbortOnDrop(tokio::spawn(follow_roll(roll, sender))))
+                Some(tokio::spawn(follow_roll(roll, sender)))
             }
         };
         Self {
             addresses,
-            _source: source,
+            _source: source.map(AbortOnDropHandle::new),
         }
     }
 }
