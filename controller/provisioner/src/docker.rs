@@ -15,13 +15,11 @@ use bollard::query_parameters::{
 };
 use bollard::{API_DEFAULT_VERSION, Docker, errors::Error};
 use tidepool_core::NodeId;
-use tidepool_placement::Removal;
 use tokio::sync::Mutex;
 
 use crate::plan::{Limits, Plan, StartLimit, plan};
 use crate::port::{
-    Desired, Environment, MayAct, ObservedNode, ObservedState, Outcome, ProvisionError,
-    Provisioner, Sighting, check,
+    Desired, Environment, MayAct, Outcome, ProvisionError, Provisioner, Sighting, check,
 };
 
 const CLUSTER: &str = "io.tidepool.cluster";
@@ -332,25 +330,9 @@ fn found(container: ContainerSummary) -> Option<Found> {
 }
 
 fn sighting(state: &State, all: &[Found]) -> Sighting {
-    let seen = |found: &Found| ObservedNode {
-        name: found.name.clone(),
-        state: if state.stopping.contains_key(&found.name) {
-            ObservedState::Stopping
-        } else {
-            ObservedState::Up
-        },
-    };
-    let nodes: Vec<_> = all.iter().map(seen).collect();
-    let up = nodes
-        .iter()
-        .filter(|node| node.state == ObservedState::Up)
-        .count();
-    Sighting {
-        existing: u32::try_from(up).unwrap_or(u32::MAX),
-        nodes,
-        removal: Removal::Any,
-        failed_starts: state.failed_starts,
-    }
+    let names = all.iter().map(|found| found.name.clone());
+    let is_stopping = |name: &NodeId| state.stopping.contains_key(name);
+    Sighting::by_name(names, is_stopping, state.failed_starts)
 }
 
 fn told(what: &'static str, error: &Error) -> ProvisionError {

@@ -43,6 +43,30 @@ pub struct Sighting {
 }
 
 impl Sighting {
+    /// What a provisioner sees that knows each node by its name and can give up any of them.
+    pub(crate) fn by_name(
+        names: impl Iterator<Item = NodeId>,
+        is_stopping: impl Fn(&NodeId) -> bool,
+        failed_starts: u64,
+    ) -> Self {
+        let seen = |name: NodeId| ObservedNode {
+            state: if is_stopping(&name) {
+                ObservedState::Stopping
+            } else {
+                ObservedState::Up
+            },
+            name,
+        };
+        let nodes: Vec<_> = names.map(seen).collect();
+        let is_up = |node: &&ObservedNode| node.state == ObservedState::Up;
+        Self {
+            existing: u32::try_from(nodes.iter().filter(is_up).count()).unwrap_or(u32::MAX),
+            nodes,
+            removal: Removal::Any,
+            failed_starts,
+        }
+    }
+
     /// The same for [`tidepool_placement::nodes_wanted`].
     #[must_use]
     pub fn fleet(&self) -> Fleet {

@@ -5,20 +5,18 @@
 //! turn every restart of a controller into an outage. Each node leads a process group of its own, so
 //! that a signal to the controller's terminal does not reach it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use tidepool_core::NodeId;
-use tidepool_placement::Removal;
 use tokio::process::{Child, Command};
 use tokio::sync::Mutex;
 
 use crate::plan::{Limits, Plan, StartLimit, plan};
 use crate::port::{
-    Desired, Environment, MayAct, ObservedNode, ObservedState, Outcome, ProvisionError,
-    Provisioner, Sighting, check,
+    Desired, Environment, MayAct, Outcome, ProvisionError, Provisioner, Sighting, check,
 };
 use crate::procfs::{self, Marked};
 
@@ -222,26 +220,9 @@ fn failed(what: &'static str, why: impl std::fmt::Display) -> ProvisionError {
 
 fn sighting(state: &State, found: &BTreeMap<NodeId, Marked>) -> Sighting {
     // A child between its start and its new environment is not found yet, and exists.
-    let names: std::collections::BTreeSet<_> = found.keys().chain(state.children.keys()).collect();
-    let seen = |name: &NodeId| ObservedNode {
-        name: name.clone(),
-        state: if state.stopping.contains_key(name) {
-            ObservedState::Stopping
-        } else {
-            ObservedState::Up
-        },
-    };
-    let nodes: Vec<_> = names.into_iter().map(seen).collect();
-    let up = nodes
-        .iter()
-        .filter(|node| node.state == ObservedState::Up)
-        .count();
-    Sighting {
-        existing: u32::try_from(up).unwrap_or(u32::MAX),
-        nodes,
-        removal: Removal::Any,
-        failed_starts: state.failed_starts,
-    }
+    let names: BTreeSet<_> = found.keys().chain(state.children.keys()).collect();
+    let is_stopping = |name: &NodeId| state.stopping.contains_key(name);
+    Sighting::by_name(names.into_iter().cloned(), is_stopping, state.failed_starts)
 }
 
 impl Provisioner for Processes {

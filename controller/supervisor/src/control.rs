@@ -250,8 +250,8 @@ impl Control {
             metrics.show(name, &decision, observation.work_age_s);
             metrics.show_learned(name, patterns.forecast_of(name));
             metrics.show_shadows(name, &pool.shadows);
-            let workers = observation.workers.unwrap_or_default();
-            history.add(name, &decision, workers, now);
+            let workers = observation.workers;
+            history.add(name, &decision, workers.unwrap_or_default(), now);
             pool.show_workers(nodes, metrics);
             view.put(Seen {
                 plan: Arc::clone(&pool.plan),

@@ -34,6 +34,7 @@ mod pattern_clock;
 mod ports;
 mod rival;
 mod shadow;
+mod slot_use;
 mod story;
 mod view;
 

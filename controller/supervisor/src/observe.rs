@@ -6,6 +6,7 @@ use tidepool_core::{NodeReport, PoolSpec, Timestamp, WorkerReport, WorkerState};
 use tidepool_policy::{Backlog, Bounds, CpuSample, Observation, WorkSample, WorkerCounts};
 
 use crate::intake::{Nodes, PoolIntake};
+use crate::slot_use::{SlotUse, busy_max};
 
 /// What is known of a pool at `now`.
 pub(crate) fn observe(
@@ -17,17 +18,21 @@ pub(crate) fn observe(
 ) -> Observation {
     let workers_age_s = nodes.age_s(now);
     let workers = nodes.workers_of(&spec.name);
+    let counts = workers_age_s.map(|_| count(spec, workers.clone()));
     Observation {
-        work: (!intake.window.is_zero()).then(|| work(intake, bounds)),
-        backlog: intake.newest.map(|newest| Backlog {
-            queued: f64::from(newest.queued),
-            oldest_wait_s: newest.oldest_wait.as_secs_f64(),
-            busy_slots: f64::from(newest.busy_slots),
+        work: (!intake.window.is_zero()).then(|| work(intake, bounds, busy_max(counts))),
+        backlog: intake.newest.map(|newest| {
+            let slots = SlotUse::of(newest, counts);
+            Backlog {
+                queued: f64::from(slots.queued),
+                oldest_wait_s: newest.oldest_wait.as_secs_f64(),
+                busy_slots: f64::from(slots.busy),
+            }
         }),
         work_age_s: intake
             .newest
             .map(|newest| now.seconds_since(newest.received)),
-        workers: workers_age_s.map(|_| count(spec, workers.clone())),
+        workers: counts,
         workers_age_s,
         startup_p95_s,
         cpu: cpu(spec, workers, nodes.reports()),
@@ -44,13 +49,14 @@ pub(crate) fn observe(
     clippy::cast_precision_loss,
     reason = "counts of a second are far below 2^52"
 )]
-fn work(intake: &PoolIntake, bounds: &Bounds) -> WorkSample {
+fn work(intake: &PoolIntake, bounds: &Bounds, busy_max: u32) -> WorkSample {
+    let window_s = intake.window.as_secs_f64();
     let seconds = |d: Option<Duration>| d.map(|d| d.as_secs_f64());
     let service_p95_s = seconds(intake.work.quantile(0.95));
     let allowed_s = bounds.wait_for_slot_s(service_p95_s.unwrap_or(0.0));
     let allowed = Duration::try_from_secs_f64(allowed_s).unwrap_or(Duration::MAX);
     WorkSample {
-        window_s: intake.window.as_secs_f64(),
+        window_s,
         arrivals: intake.arrivals as f64,
         completed: intake.completed as f64,
         refused: intake.refused as f64,
@@ -58,7 +64,8 @@ fn work(intake: &PoolIntake, bounds: &Bounds) -> WorkSample {
         failed: intake.failed as f64,
         cancelled: intake.cancelled as f64,
         released: intake.work.count() as f64,
-        busy_slot_s: intake.busy_slot_s,
+        // What is on its way to workers that have no slot for it does not keep one busy.
+        busy_slot_s: intake.busy_slot_s.min(window_s * f64::from(busy_max)),
         late: Some(intake.wait.count_above(allowed) as f64),
         wait_p95_s: seconds(intake.wait.quantile(0.95)),
         service_mean_s: seconds(intake.work.mean()),
@@ -137,6 +144,32 @@ mod tests {
             (&Bounds::default(), Timestamp(5)),
         );
         assert_eq!(nothing, Observation::default());
+    }
+
+    #[test]
+    fn requests_on_their_way_to_full_workers_are_no_load_beyond_their_slots() {
+        let mut intake = PoolIntake::default();
+        let mut report = pool_report(20, 40.0);
+        (report.busy_slots, report.queued) = (40, 0);
+        intake.add(&report, Timestamp(1_000));
+        let mut nodes = Nodes::default();
+        let at = |nodes: &Nodes| {
+            let bounds = (&Bounds::default(), Timestamp(3_000));
+            observe(&spec(), &intake, nodes, None, bounds)
+        };
+        let load = |seen: &Observation| {
+            let backlog = seen.backlog.unwrap();
+            (
+                seen.work.as_ref().unwrap().busy_slot_s,
+                backlog.busy_slots,
+                backlog.queued,
+            )
+        };
+        assert_eq!(load(&at(&nodes)), (40.0, 40.0, 0.0), "nobody knows better");
+        let one = node_report(vec![worker(0, WorkerState::Ready, None)]);
+        nodes.add(one, Timestamp(1_500));
+        let window_s = intake.window.as_secs_f64();
+        assert_eq!(load(&at(&nodes)), (4.0 * window_s, 4.0, 36.0));
     }
 
     #[test]

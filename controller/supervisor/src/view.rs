@@ -14,6 +14,7 @@ use crate::control::{PoolPlan, Shared};
 use crate::intake::Newest;
 use crate::learned::Patterns;
 use crate::orders::rules::{self, Configured};
+use crate::slot_use::SlotUse;
 use crate::story;
 
 /// A pool at its last decision.
@@ -23,7 +24,8 @@ pub(crate) struct Seen {
     pub(crate) epoch: u64,
     pub(crate) at: Timestamp,
     pub(crate) decision: Decision,
-    pub(crate) workers: WorkerCounts,
+    /// As far as they are known.
+    pub(crate) workers: Option<WorkerCounts>,
     pub(crate) shadows: Vec<ShadowStatus>,
     pub(crate) newest: Option<Newest>,
     /// The decision that set the target: when, its sentence and its trace.
@@ -104,16 +106,16 @@ impl SupervisorView {
 fn status(seen: &Seen, standing: &Standing) -> PoolStatus {
     let Seen { plan, decision, .. } = seen;
     let Configured { min, max } = rules::bounds(plan.configured(), standing);
-    let use_of = seen.newest.map_or_else(SlotUse::default, |newest| {
-        SlotUse::of(newest, &seen.workers, plan.spec.slots)
-    });
+    let newest = seen.newest;
+    let use_of = newest.map_or_else(SlotUse::default, |newest| SlotUse::of(newest, seen.workers));
+    let workers = seen.workers.unwrap_or_default();
     PoolStatus {
         pool: plan.spec.name.clone(),
         kinds: plan.spec.kinds.iter().map(ToString::to_string).collect(),
         policy: plan.policy.rule.name().to_owned(),
-        ready: seen.workers.ready,
-        starting: seen.workers.starting,
-        draining: seen.workers.draining,
+        ready: workers.ready,
+        starting: workers.starting,
+        draining: workers.draining,
         target: decision.to,
         min,
         max,
@@ -132,28 +134,6 @@ fn status(seen: &Seen, standing: &Standing) -> PoolStatus {
             .map(|newest| seen.at.seconds_since(newest.received)),
         decided: Some(decided(seen)),
         shadows: seen.shadows.clone(),
-    }
-}
-
-/// How many slots there are, how many are in use, and who waits for one.
-#[derive(Default, PartialEq, Eq, Debug)]
-struct SlotUse {
-    slots: u32,
-    busy: u32,
-    queued: u32,
-}
-
-impl SlotUse {
-    /// Balancers may have more requests under way to quick workers than these have slots: those wait.
-    fn of(newest: Newest, workers: &WorkerCounts, slots_each: u32) -> Self {
-        let of = |workers: u32| workers.saturating_mul(slots_each);
-        let busy_max = of(workers.ready.saturating_add(workers.draining));
-        let busy = newest.busy_slots.min(busy_max);
-        Self {
-            slots: newest.ready_slots.min(of(workers.ready)),
-            busy,
-            queued: newest.queued.saturating_add(newest.busy_slots - busy),
-        }
     }
 }
 
@@ -238,35 +218,4 @@ fn order_sentence(standing: &Standing) -> Option<String> {
     let why = standing.reason();
     let why = why.map_or_else(String::new, |reason| format!(": {reason}"));
     Some(format!("{by} {what} {until}{why}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    #[test]
-    fn what_is_on_its_way_to_full_workers_waits() {
-        let newest = |busy_slots, ready_slots| Newest {
-            received: Timestamp(0),
-            queued: 3,
-            oldest_wait: Duration::ZERO,
-            busy_slots,
-            ready_slots,
-        };
-        let workers = |ready, draining| WorkerCounts {
-            ready,
-            draining,
-            ..WorkerCounts::default()
-        };
-        let shown = |newest, workers| {
-            let shown = SlotUse::of(newest, &workers, 8);
-            (shown.slots, shown.busy, shown.queued)
-        };
-        assert_eq!(shown(newest(5, 8), workers(1, 0)), (8, 5, 3));
-        assert_eq!(shown(newest(40, 40), workers(1, 0)), (8, 8, 35));
-        // Slots of workers that finish what they have are no longer there, and in use.
-        assert_eq!(shown(newest(12, 8), workers(1, 1)), (8, 12, 3));
-    }
 }
