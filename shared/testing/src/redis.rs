@@ -1,13 +1,18 @@
 //! A `redis-server` from the distribution, with a folder and a port of its own.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
 /// Somebody else may take the port between its choice and its use.
 const START_TRIES: usize = 5;
+/// Longest wait for one start.
+const START_MAX: Duration = Duration::from_secs(30);
 /// What the server writes when it listens and has read its data.
 const READY: &str = "Ready to accept connections";
 /// Nothing is kept; who wants otherwise says so in further lines.
@@ -142,22 +147,39 @@ fn spawn(port: u16, config: &str, folder: &TempDir) -> Result<Child, String> {
     let config = config.replace("{port}", &port.to_string());
     input.write_all(config.as_bytes()).expect("it reads");
     drop(input);
+    let (told, words) = mpsc::channel();
+    let output = child.stdout.take().expect("a pipe");
+    thread::spawn(move || told.send(read_until_ready(output)));
+    match words.recv_timeout(START_MAX) {
+        Ok(Ok(())) => Ok(child),
+        Ok(Err(said)) => {
+            child.wait().expect("its end");
+            Err(said)
+        }
+        Err(_) => {
+            child.kill().expect("a process to kill");
+            child.wait().expect("its end");
+            Err(format!("it is not ready after {START_MAX:?}"))
+        }
+    }
+}
+
+/// Reads what the program says until it is ready, or all that it said.
+fn read_until_ready(output: impl Read) -> Result<(), String> {
     let mut said = String::new();
-    for line in BufReader::new(child.stdout.take().expect("a pipe")).lines() {
+    for line in BufReader::new(output).lines() {
         let line = line.expect("text");
         if line.contains(READY) {
-            return Ok(child);
+            return Ok(());
         }
         said.push_str(&line);
         said.push('\n');
     }
-    child.wait().expect("its end");
     Err(said)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
     use std::net::TcpStream;
 
     use super::*;

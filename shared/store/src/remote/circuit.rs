@@ -65,7 +65,10 @@ impl Circuit {
 
     /// Notes that the server answers a probe. Tells for how long it was away.
     pub(super) fn back(&mut self, now: Timestamp) -> Option<Duration> {
-        self.era.0 += 1;
+        // A probe that finds what nobody missed says nothing of the operations under way.
+        if self.away.is_some() || self.era.is_first() {
+            self.era.0 += 1;
+        }
         let away = self.away.take()?;
         Some(now.since(away.since))
     }
@@ -187,6 +190,12 @@ mod tests {
             }
             assert!(circuit.admit().is_ok(), "{told_before}");
         }
+        // A probe that was made for nothing forgives no operation.
+        let mut circuit = Circuit::default();
+        circuit.back(at(0));
+        let era = circuit.admit().unwrap();
+        circuit.back(at(1));
+        assert!(circuit.lost(era, "silent", at(2)));
         // Later an answer may be older than the loss: only a probe tells.
         let mut circuit = Circuit::default();
         circuit.back(at(0));
