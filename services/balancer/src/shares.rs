@@ -2,7 +2,10 @@
 //!
 //! Who needs little gets all of that, the others share the rest evenly, and what nobody needs is
 //! shared evenly too, so that whoever becomes busy next can begin at once. Everybody gets at least
-//! one while there is a slot: who has none cannot show that it needs some.
+//! one while there is a slot: who has none cannot show that it needs some. The odd slot goes to who
+//! needs the most: in an order that all nodes share, every one of them would favour the same balancer.
+
+use std::cmp::Reverse;
 
 /// What each of `wants` gets of `slots`. The sum is `slots`, unless there are fewer slots than
 /// takers, each of which then gets one, or there is no slot or no taker at all.
@@ -43,7 +46,9 @@ fn fill(given: &mut [u32], mut left: u32, may: impl Fn(u32, u32) -> bool, wants:
         let room = |level: Option<u32>| level.map_or(u32::MAX, |level| level - lowest);
         let step = most.min(room(next)).min(room(satisfied));
         if step == 0 {
-            for n in at_bottom.into_iter().take(left as usize) {
+            let mut neediest = at_bottom;
+            neediest.sort_by_key(|n| Reverse(wants[*n]));
+            for n in neediest.into_iter().take(left as usize) {
                 given[n] += 1;
                 left -= 1;
             }
@@ -69,6 +74,12 @@ mod tests {
         assert_eq!(shares(12, &[0, 0, 100]), [1, 1, 10]);
         assert_eq!(shares(12, &[0, 0, 0]), [4, 4, 4]);
         assert_eq!(shares(12, &[3, 1, 0]), [4, 4, 4]);
+        assert_eq!(
+            shares(3, &[8, 9]),
+            [1, 2],
+            "the odd one goes where more wait"
+        );
+        assert_eq!(shares(3, &[9, 8]), [2, 1]);
         assert_eq!(shares(1_000_000, &[5]), [1_000_000]);
     }
 
@@ -97,6 +108,7 @@ mod tests {
                     }
                     if mine < want {
                         prop_assert!(*theirs <= mine + 1, "{given:?} of {wants:?}");
+                        prop_assert!(theirs <= mine || other >= want, "{given:?} of {wants:?}");
                     }
                 }
             }
