@@ -15,7 +15,8 @@ use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::json;
 use tidepool_core::Kind;
 use tidepool_handler::{
-    Call, CallContext, Failure, Fault, Format, Handler, Instance, KindSpec, Reply, StartError, Work,
+    Call, CallContext, Failure, Fault, Format, Handler, Idempotent, Instance, KindSpec, Reply,
+    StartError, Work,
 };
 
 /// Longest wait and longest computation, in milliseconds.
@@ -43,7 +44,7 @@ pub fn echo() -> Arc<dyn Handler> {
         }),
         limits: json!({ "sleep_ms_max": DURATION_MS_MAX, "spin_ms_max": DURATION_MS_MAX }),
         example: json!({ "text": "hello", "sleep_ms": 0 }),
-        idempotent: true,
+        idempotent: Idempotent::Always,
         slots_default: 8,
         affinity: None,
     };

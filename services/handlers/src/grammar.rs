@@ -16,7 +16,9 @@ use schemars::{JsonSchema, schema_for};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tidepool_core::Kind;
-use tidepool_handler::{Call, Failure, Handler, Instance, KindSpec, Reply, StartError, Work};
+use tidepool_handler::{
+    Call, Failure, Handler, Idempotent, Instance, KindSpec, Reply, StartError, Work,
+};
 
 use crate::input::Object;
 use checker::Checkers;
@@ -44,7 +46,7 @@ pub fn grammar() -> Arc<dyn Handler> {
             "searches_for_suggestions_max": lexicon::SEARCHES_MAX,
         }),
         example: json!({ "text": "This sentense has an mistake.", "dialect": "british" }),
-        idempotent: true,
+        idempotent: Idempotent::Always,
         slots_default: 1,
         affinity: None,
     };

@@ -24,7 +24,9 @@ use schemars::{JsonSchema, schema_for};
 use serde::Serialize;
 use serde_json::json;
 use tidepool_core::Kind;
-use tidepool_handler::{Call, Failure, Handler, Instance, KindSpec, Reply, StartError, Work};
+use tidepool_handler::{
+    Call, Failure, Handler, Idempotent, Instance, KindSpec, Reply, StartError, Work,
+};
 use tidepool_store::Log;
 
 use namespaces::{CaughtUp, Counted, Namespaces};
@@ -92,7 +94,7 @@ pub fn memory(config: MemoryConfig) -> Arc<dyn Handler> {
             "namespace": "notes",
             "items": [{ "id": "tide", "text": "High water is at noon.", "tags": ["sea"] }],
         }),
-        idempotent: false,
+        idempotent: Idempotent::Where("op", &["recall", "stats"]),
         slots_default: 4,
         affinity: Some("namespace"),
     };

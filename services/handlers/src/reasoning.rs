@@ -17,7 +17,8 @@ use tidepool_datalog::{
     EvaluateError, Limits, Program, ProgramError, ProofLimits, Query, Stop, evaluate,
 };
 use tidepool_handler::{
-    Call, CallContext, Failure, Fault, Handler, Instance, KindSpec, Reply, StartError, Work,
+    Call, CallContext, Failure, Fault, Handler, Idempotent, Instance, KindSpec, Reply, StartError,
+    Work,
 };
 
 use crate::input::Object;
@@ -90,7 +91,7 @@ impl Reasoning {
                             ancestor(X, Z) :- parent(X, Y), ancestor(Y, Z).",
                 "query": "ancestor(ann, W)",
             }),
-            idempotent: true,
+            idempotent: Idempotent::Always,
             slots_default: 1,
             affinity: None,
         };

@@ -7,7 +7,7 @@ use actix::{Actor, Addr};
 use parking_lot::Mutex;
 use serde_json::json;
 use tidepool_core::{Kind, NodeId, NodeReport, PoolName, PoolSpec, SetTarget, WorkerId};
-use tidepool_handler::{Call, Handler, Instance, KindSpec, StartError, Work};
+use tidepool_handler::{Call, Handler, Idempotent, Instance, KindSpec, StartError, Work};
 use tidepool_worker::{
     Membership, Naming, Node, NodeConfig, NodePorts, PoolHosting, RestartPolicy, Seat, Shutdown,
     Target,
@@ -24,7 +24,7 @@ impl Plain {
             output_schema: json!({}),
             limits: json!({}),
             example: json!({}),
-            idempotent: true,
+            idempotent: Idempotent::Always,
             slots_default: 1,
             affinity: None,
         })

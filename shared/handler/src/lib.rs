@@ -60,13 +60,45 @@ pub struct KindSpec {
     pub limits: Value,
     /// An input that works, for the documentation.
     pub example: Value,
-    /// Whether running a request twice is the same as running it once.
-    pub idempotent: bool,
+    /// Which requests may run twice: those lost with a node go to another one.
+    pub idempotent: Idempotent,
     /// Concurrent places in a worker unless configured: 1 for kinds that compute.
     pub slots_default: u32,
     /// Top-level member of the input, a text, by which requests belong together: those with the
     /// same one go to the same node while it has a free slot, which then has at hand what they need.
     pub affinity: Option<&'static str>,
+}
+
+/// Whether running a request twice is the same as running it once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Idempotent {
+    /// For every request of the kind.
+    Always,
+    /// For none.
+    Never,
+    /// For those whose top-level member of this name, a text, is one of these.
+    Where(&'static str, &'static [&'static str]),
+}
+
+impl Idempotent {
+    /// The member of the input that tells, if one does.
+    #[must_use]
+    pub fn member(self) -> Option<&'static str> {
+        match self {
+            Self::Always | Self::Never => None,
+            Self::Where(member, _) => Some(member),
+        }
+    }
+
+    /// For a request with this text in that member.
+    #[must_use]
+    pub fn of(self, text: Option<&str>) -> bool {
+        match self {
+            Self::Always => true,
+            Self::Never => false,
+            Self::Where(_, texts) => text.is_some_and(|text| texts.contains(&text)),
+        }
+    }
 }
 
 /// A kind of work and how to start it.

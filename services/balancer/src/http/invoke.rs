@@ -10,7 +10,7 @@ use actix_web::rt::System;
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use tidepool_core::{Deadline, SpanId, TraceContext};
-use tidepool_handler::{Call, CallContext, Failure, Format, Payload};
+use tidepool_handler::{Call, CallContext, Failure, Format, KindSpec, Payload};
 
 use super::accepted::{Accepted, Guard};
 use super::body::{Coming, Held};
@@ -317,11 +317,16 @@ enum Working {
     Going(LocalBoxFuture<'static, Served>, Job),
 }
 
-/// What requests that belong together by what they are about share.
-fn affinity(route: &KindRoute, input: &Payload) -> Option<u64> {
-    let member = route.spec.affinity?;
-    let text = input.text_member(member)?;
-    Some(session_of(text.as_bytes()))
+/// What requests that belong together by what they are about share, and whether this one may run
+/// twice, where its input tells.
+fn peek(spec: &KindSpec, input: &Payload) -> (Option<u64>, bool) {
+    let members = [spec.affinity, spec.idempotent.member()];
+    let [about, deed] = match members {
+        [None, None] => [None, None],
+        members => input.text_members(members),
+    };
+    let affinity = about.map(|text| session_of(text.as_bytes()));
+    (affinity, spec.idempotent.of(deed.as_deref()))
 }
 
 /// Has the pool do the work.
@@ -333,12 +338,13 @@ fn work(asked: Asked, identity: &Identity, now: Instant) -> Working {
         held,
         deadline,
     } = asked;
+    let (affinity, is_idempotent) = peek(&route.spec, &input);
     let ask = Ask {
         priority: wishes.priority,
         bytes: input.bytes.len(),
         deadline,
-        session: wishes.session.or_else(|| affinity(&route, &input)),
-        is_idempotent: route.spec.idempotent,
+        session: wishes.session.or(affinity),
+        is_idempotent,
     };
     let trace = TraceContext {
         span_id: SpanId::random(),

@@ -10,6 +10,7 @@ use actix_web::middleware::{Next, from_fn};
 use actix_web::{FromRequest, HttpMessage, HttpRequest, HttpResponse, Resource, web};
 use serde_json::json;
 use tidepool_core::problem::Subject;
+use tidepool_handler::Idempotent;
 use utoipa_swagger_ui::SwaggerUi;
 
 use super::accepted::{Found, running_body};
@@ -131,7 +132,7 @@ async fn kinds(request: HttpRequest, api: web::Data<Api>) -> HttpResponse {
             let (spec, pool) = (&route.spec, &route.pool.spec);
             json!({
                 "kind": spec.kind, "summary": spec.summary, "pool": pool.name,
-                "idempotent": spec.idempotent,
+                "idempotent": spec.idempotent == Idempotent::Always,
                 "limits": {
                     "body_bytes": api.body_limits.bytes_max, "deadline_ms": pool.deadline_ms,
                     "queue_len": pool.queue_len_max, "slots": pool.slots, "kind": spec.limits,

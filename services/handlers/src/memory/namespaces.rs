@@ -245,7 +245,7 @@ impl Namespaces {
         replica: &mut Replica,
         group: &'a [Arc<Change>],
         context: &CallContext,
-    ) -> Result<Option<(Vec<&'a Arc<Change>>, Position)>, Unappended> {
+    ) -> Result<Option<Taken<'a>>, Unappended> {
         let mut is_current = false;
         for _ in 0..=APPEND_TRIES_MAX {
             let (taken, refused) = self.sort(replica, group);
@@ -404,6 +404,9 @@ impl Namespaces {
         }
     }
 }
+
+/// Changes that were appended, and the position of the last record.
+type Taken<'a> = (Vec<&'a Arc<Change>>, Position);
 
 /// Changes that may be, and those that may not.
 type Sorted<'a> = (Vec<&'a Arc<Change>>, Vec<(&'a Arc<Change>, Failure)>);
