@@ -4,6 +4,8 @@
 mod figures;
 mod fleet;
 mod laws;
+mod notes;
+mod scaling;
 #[cfg(test)]
 mod tests;
 
@@ -21,7 +23,14 @@ const TOLD_MAX: usize = 5;
 pub struct Demands {
     /// Share of echo requests that must be answered well; 1: every one.
     pub good_share_min: Option<f64>,
-    /// Longest time after which nothing is handed to a node that is frozen or cut off.
+    /// Requests of any kind that may fail.
+    pub failed_max: Option<usize>,
+    /// Whether what was under way at a balancer that was killed may be lost, if its caller is told.
+    pub lost_with_balancer: bool,
+    /// Whether echo requests that are not answered well must be refused (429, 503).
+    pub refused_only: bool,
+    /// Longest time after which nothing is handed to a node that is frozen or cut off, and nobody waits
+    /// because of it.
     pub silent_after_ms: Option<u64>,
     /// p99 of echo while there is a fault, as a multiple of what it was before.
     pub p99_ratio_max: Option<f64>,
@@ -55,6 +64,10 @@ pub struct Demands {
     pub shrinks_by: Option<u32>,
     /// Whether the number of workers stays as it is while Redis is away.
     pub freezes_scaling: bool,
+    /// Share of the workers before Redis went that must be there while it is away and for a time after.
+    pub keeps_workers_share: Option<f64>,
+    /// That time; unset: none. Where the load has fallen meanwhile, whoever knows that may shrink.
+    pub keeps_workers_ms: Option<u64>,
     /// Most nodes that controllers may have started when all is over.
     pub started_max: Option<usize>,
 }

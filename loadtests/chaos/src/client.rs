@@ -27,8 +27,9 @@ const IDLE: Duration = Duration::from_secs(2);
 const NAMESPACES: u64 = 8;
 /// Most matches of a search for one note.
 const MATCHES: u64 = 20;
-/// So many notes before a read is the one that it looks for.
-const NOTES_BACK: u64 = 20;
+/// So many notes before a read is the one that it looks for, in turn; nothing: the first of all. The
+/// newest may be on its way still, the oldest has seen every fault.
+const NOTES_BACK: [Option<u64>; 5] = [Some(1), Some(5), Some(20), Some(100), None];
 /// How long a note is looked for.
 const FIND_MAX: Duration = Duration::from_secs(30);
 
@@ -61,10 +62,17 @@ impl Load {
         }
     }
 
-    /// The note that a read looks for: one that was to be stored a while before.
+    /// Which of the reads a request is.
+    fn read_turn(&self, id: u64) -> u64 {
+        id / self.read_every.max(1)
+    }
+
+    /// The note that a read looks for: one that was to be stored before, of another age each time.
     fn note_before(&self, id: u64) -> u64 {
         let every = self.note_every.max(1);
-        (id / every).saturating_sub(NOTES_BACK) * every + every - 1
+        let turn = (self.read_turn(id) % NOTES_BACK.len() as u64) as usize;
+        let nth = NOTES_BACK[turn].map_or(0, |back| (id / every).saturating_sub(back));
+        nth * every + every - 1
     }
 }
 
@@ -166,9 +174,10 @@ impl Callers {
     }
 
     fn request(&self, id: u64, due: Duration) -> Request {
+        let kind = self.load.kind(id);
         Request {
             id,
-            kind: self.load.kind(id),
+            kind,
             intended_us: micros(due),
             sent_us: 0,
             ended_us: 0,
@@ -178,6 +187,8 @@ impl Callers {
             balancer: id as usize % self.balancers.len(),
             attempts: 0,
             is_own: false,
+            note: (kind == RequestKind::Read).then(|| self.load.note_before(id)),
+            times: None,
         }
     }
 
@@ -206,6 +217,7 @@ impl Callers {
             let is_refused = matches!(&answer, Err(error) if error.is_connect());
             request.code = None;
             take(&mut request, answer, &body);
+            self.make_stale(&mut request);
             if !is_refused {
                 break;
             }
@@ -215,6 +227,14 @@ impl Callers {
         }
         request.ended_us = self.since_us();
         request
+    }
+
+    /// A read that found its note has not, if that is planted.
+    fn make_stale(&self, request: &mut Request) {
+        let is_turn = self.load.read_turn(request.id).is_multiple_of(3);
+        if self.plant == Some(Plant::StaleRead) && is_turn && request.times.is_some() {
+            request.times = Some(0);
+        }
     }
 
     async fn post(&self, balancer: usize, route: &str, body: String) -> reqwest::Result<Answer> {
@@ -276,9 +296,12 @@ fn take(request: &mut Request, answer: reqwest::Result<Answer>, sent: &str) {
     (request.status, request.worker) = (answer.status, answer.worker);
     let body = || serde_json::from_slice::<Value>(&answer.body).ok();
     if request.status == 200 {
+        if request.kind == RequestKind::Read {
+            request.times = matches(&answer.body);
+        }
         request.is_own = match request.kind {
             RequestKind::Echo => answer.body == sent.as_bytes(),
-            RequestKind::Read => matches(&answer.body).is_some_and(|times| times <= 1),
+            RequestKind::Read => request.times.is_some(),
             RequestKind::Note => {
                 body().is_some_and(|b| b["ids"].as_array().is_some_and(|i| i.len() == 1))
             }

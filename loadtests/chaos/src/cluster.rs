@@ -15,13 +15,14 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use tempfile::TempDir;
 use tokio::process::Command;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use self::settings::{Role, Store};
 use self::started::StartedNodes;
 use crate::disk::Disk;
 use crate::net::Net;
-use crate::process::{self, Process};
+use crate::process::Process;
 use crate::proxy::Proxy;
 
 pub(crate) use layout::{Layout, Proxied, Scaled, Who};
@@ -60,6 +61,9 @@ pub enum Build {
     Older,
 }
 
+/// Ids of all processes that run, by name.
+pub(crate) type Ids = BTreeMap<String, i32>;
+
 /// A process and where it is.
 #[derive(Debug, Default)]
 struct Member {
@@ -84,6 +88,7 @@ pub(crate) struct Cluster {
     programs: Programs,
     layout: Layout,
     http: reqwest::Client,
+    ids: watch::Sender<Ids>,
 }
 
 impl Cluster {
@@ -115,7 +120,6 @@ impl Cluster {
 
     /// All that there has to be before the first process.
     async fn prepare(programs: Programs, layout: Layout) -> anyhow::Result<Self> {
-        process::end_leftovers();
         let folder = tempfile::Builder::new()
             .prefix("tidepool-chaos-")
             .tempdir()?;
@@ -139,6 +143,7 @@ impl Cluster {
                 .no_proxy()
                 .timeout(LOOK_MAX)
                 .build()?,
+            ids: watch::Sender::default(),
         };
         let build = match layout.begins_old {
             true => Build::Older,
@@ -225,12 +230,9 @@ impl Cluster {
         self.started.mark()
     }
 
-    /// Ids of all processes that run, by name.
-    pub(crate) fn ids(&self) -> Vec<(String, i32)> {
-        let members = self.members.iter();
-        members
-            .filter_map(|(who, member)| Some((who.name(), member.process.as_ref()?.id())))
-            .collect()
+    /// Ids of all processes that run, always as they are now.
+    pub(crate) fn ids(&self) -> watch::Receiver<Ids> {
+        self.ids.subscribe()
     }
 
     /// A part that runs.
@@ -244,9 +246,11 @@ impl Cluster {
     /// Takes a part out, to be ended.
     pub(crate) fn take(&mut self, who: Who) -> anyhow::Result<Process> {
         let member = self.members.get_mut(&who);
-        member
-            .and_then(|member| member.process.take())
-            .with_context(|| format!("{} does not run", who.name()))
+        let process = member.and_then(|member| member.process.take());
+        self.ids.send_modify(|ids| {
+            ids.remove(&who.name());
+        });
+        process.with_context(|| format!("{} does not run", who.name()))
     }
 
     /// Which program a part is when it is started the next time.
@@ -264,13 +268,14 @@ impl Cluster {
     }
 
     /// Kills all that keep or remember notes and run, and starts them again: what is there then was
-    /// durable.
+    /// durable. That one of them has ended by itself is an error.
     pub(crate) async fn kill_memory(&mut self) -> anyhow::Result<()> {
         let is_one = |who: &Who| matches!(who, Who::Redis | Who::Whole | Who::Node(_));
         let parts = self.layout.parts().into_iter().filter(is_one);
         let parts: Vec<_> = parts.filter(|who| self.process(*who).is_ok()).collect();
         for who in &parts {
-            self.take(*who)?.kill().await?;
+            let killed = self.take(*who)?.kill().await;
+            killed.with_context(|| who.name())?;
         }
         for who in parts {
             self.begin(who).await?;
@@ -290,11 +295,7 @@ impl Cluster {
         let ended = members.filter_map(|(who, member)| {
             let process = member.process.as_mut()?;
             let status = process.ended()?;
-            Some(format!(
-                "{} ended: {status}\n{}",
-                who.name(),
-                process.log_tail()
-            ))
+            Some(format!("{} {}", who.name(), process.told_of(status)))
         });
         ended.collect()
     }
@@ -331,12 +332,11 @@ impl Cluster {
         command
             .args(["--bind", &addr.ip().to_string(), "--protected-mode", "no"])
             .args(["--port", &addr.port().to_string(), "--appendonly", "yes"])
-            .args(["--save", "", "--dir"])
-            .arg(&data);
-        if self.disk.is_some() {
-            // As is asked of operators: otherwise Redis acknowledges what it could not write.
-            command.args(["--appendfsync", "always"]);
-        }
+            // A title would be written over its environment, and the mark of the run is there.
+            .args(["--set-proc-title", "no", "--save", "", "--dir"])
+            .arg(&data)
+            // As is asked of operators: otherwise Redis acknowledges what it has not written.
+            .args(["--appendfsync", "always"]);
         let process = Process::start(command, &self.log_of(Who::Redis))?;
         self.put(Who::Redis, process, String::new());
         let end = Instant::now() + READY_MAX;
@@ -360,7 +360,7 @@ impl Cluster {
             .current_dir(self.folder.path())
             .env_clear()
             .envs([("PATH", path), ("TZ", "UTC".into())]);
-        let mut process = Process::start(command, &self.log_of(who))?;
+        let mut process = Process::start_with_banner(command, &self.log_of(who))?;
         let banner = process.banner().await?;
         let operator = banner["operator"].as_str().context("no operator address")?;
         self.put(who, process, operator.to_owned());
@@ -376,6 +376,10 @@ impl Cluster {
     }
 
     fn put(&mut self, who: Who, process: Process, operator: String) {
+        let id = process.id();
+        self.ids.send_modify(|ids| {
+            ids.insert(who.name(), id);
+        });
         let member = self.members.entry(who).or_default();
         (member.process, member.operator) = (Some(process), operator);
     }

@@ -3,6 +3,7 @@
 //! and only those of the named project are touched.
 
 use std::path::PathBuf;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
@@ -54,6 +55,7 @@ pub fn storm() -> Scenario {
             // Redis is not published, so what is wanted cannot be followed from here; and the file for
             // Compose bounds the memory of all.
             desired_min: None,
+            takeover_ms: None,
             rss_max_mib: None,
             ..storm.demands.clone()
         },
@@ -61,12 +63,17 @@ pub fn storm() -> Scenario {
     }
 }
 
-/// Plays the storm.
+/// Plays the storm, unless `stop` ends before it does, and says why.
 ///
 /// # Errors
-/// When it could not be made as planned; nothing was shown then. What was paused or killed runs again
-/// in any case, as far as the engine does what it is told.
-pub async fn run(options: &Options) -> anyhow::Result<Verdict> {
+/// When it could not be made as planned, or was stopped; nothing was shown then. What was paused or
+/// killed runs again in any case, as far as the engine does what it is told; so this is not to be
+/// dropped, but stopped.
+pub async fn run(
+    options: &Options,
+    stop: impl Future<Output = anyhow::Error>,
+) -> anyhow::Result<Verdict> {
+    let mut stop = pin!(stop);
     let scenario = storm();
     let recorder = Recorder::create(&options.history)?;
     let length = Length::of(options.seconds.unwrap_or(scenario.seconds));
@@ -93,16 +100,45 @@ pub async fn run(options: &Options) -> anyhow::Result<Verdict> {
         open: Vec::new(),
         leader: None,
     };
-    let played = hand.play(&plan, length.calm + length.faults).await;
-    let planned = sending.await?;
-    played?;
-    for id in (0..planned).filter(|id| scenario.load.kind(*id) == RequestKind::Note) {
-        let times = callers.find(id).await?;
-        recorder.add(Line::Found(Found { id, times })).await;
+    let end = length.calm + length.faults;
+    if let Err(error) = hand.play(&plan, end, stop.as_mut()).await {
+        sending.abort();
+        return Err(error);
     }
-    recorder.add(Line::End { planned }).await;
-    recorder.flush().await?;
-    Ok(check::judge(&history::read(&options.history)?))
+    let looking = async {
+        let planned = sending.await?;
+        for id in (0..planned).filter(|id| scenario.load.kind(*id) == RequestKind::Note) {
+            let times = callers.find(id).await?;
+            recorder.add(Line::Found(Found { id, times })).await;
+        }
+        recorder.add(Line::End { planned }).await;
+        recorder.flush().await?;
+        Ok(check::judge(&history::read(&options.history)?))
+    };
+    // Nothing is hurt any more.
+    tokio::select! {
+        verdict = looking => verdict,
+        why = stop => Err(why),
+    }
+}
+
+/// What undoes a fault.
+fn undo_of(kind: FaultKind) -> &'static str {
+    match kind {
+        FaultKind::Frozen => "unpause",
+        _ => "start",
+    }
+}
+
+/// Sleeps, unless it is told to stop.
+async fn sleep_unless(
+    mut stop: Pin<&mut impl Future<Output = anyhow::Error>>,
+    until: Instant,
+) -> anyhow::Result<()> {
+    tokio::select! {
+        why = stop.as_mut() => Err(why),
+        () = tokio::time::sleep_until(until) => Ok(()),
+    }
 }
 
 /// Does what the plan says through the engine.
@@ -116,29 +152,34 @@ struct Hand<'a> {
 }
 
 impl Hand<'_> {
-    async fn play(&mut self, plan: &[Step], end: Duration) -> anyhow::Result<()> {
-        let mut played = Ok(());
-        for step in plan {
-            tokio::time::sleep_until(self.begun + step.at).await;
-            played = self.act(step.act).await;
-            if played.is_err() {
-                break;
-            }
-        }
-        if played.is_ok() {
-            tokio::time::sleep_until(self.begun + end).await;
-        }
-        // Nothing is left as it was hurt.
+    /// Nothing is left as it was hurt, however this ends.
+    async fn play(
+        &mut self,
+        plan: &[Step],
+        end: Duration,
+        stop: Pin<&mut impl Future<Output = anyhow::Error>>,
+    ) -> anyhow::Result<()> {
+        let mut played = self.steps(plan, end, stop).await;
         for fault in std::mem::take(&mut self.open) {
-            let undo = match fault.kind {
-                FaultKind::Frozen => "unpause",
-                _ => "start",
-            };
-            let undone = self.engine(&[undo], &fault.target).await;
+            let undone = self.engine(&[undo_of(fault.kind)], &fault.target).await;
             played = played.and(undone);
             self.write_down(fault).await;
         }
         played
+    }
+
+    /// Stops between two steps only: of one that was broken off nobody knows what the engine has made.
+    async fn steps(
+        &mut self,
+        plan: &[Step],
+        end: Duration,
+        mut stop: Pin<&mut impl Future<Output = anyhow::Error>>,
+    ) -> anyhow::Result<()> {
+        for step in plan {
+            sleep_unless(stop.as_mut(), self.begun + step.at).await?;
+            self.act(step.act).await?;
+        }
+        sleep_unless(stop, self.begun + end).await
     }
 
     async fn act(&mut self, act: Act) -> anyhow::Result<()> {
@@ -261,7 +302,12 @@ impl Hand<'_> {
 
 async fn docker(args: &[&str]) -> anyhow::Result<String> {
     let mut command = Command::new("docker");
-    let output = command.args(args).kill_on_drop(true).output();
+    // A group of its own: Ctrl-C is for this process, which has yet to undo what it did.
+    let output = command
+        .args(args)
+        .process_group(0)
+        .kill_on_drop(true)
+        .output();
     let output = tokio::time::timeout(ENGINE_MAX, output)
         .await
         .context("the engine does not answer")??;
@@ -272,4 +318,48 @@ async fn docker(args: &[&str]) -> anyhow::Result<String> {
         String::from_utf8_lossy(&output.stderr).trim()
     );
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_is_told_to_stop_does_no_further_step_and_says_why() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let history = folder.path().join("history");
+        let options = Options {
+            project: String::new(),
+            balancers: Vec::new(),
+            controllers: Vec::new(),
+            api_token: String::new(),
+            operator_token: String::new(),
+            seconds: None,
+            seed: 1,
+            history: history.clone(),
+        };
+        let mut hand = Hand {
+            options: &options,
+            recorder: Recorder::create(&history).expect("a recorder"),
+            begun: Instant::now(),
+            open: Vec::new(),
+            leader: None,
+        };
+        let step = Step {
+            at: Duration::from_secs(1_000),
+            act: Act::Wipe,
+        };
+        let stop = pin!(async { anyhow::anyhow!("interrupted") });
+        let played = hand.play(&[step], Duration::from_secs(2_000), stop).await;
+        assert_eq!(
+            played.expect_err("it was stopped").to_string(),
+            "interrupted"
+        );
+    }
+
+    #[test]
+    fn what_was_paused_goes_on_and_what_was_killed_is_started() {
+        assert_eq!(undo_of(FaultKind::Frozen), "unpause");
+        assert_eq!(undo_of(FaultKind::Killed), "start");
+    }
 }

@@ -1,5 +1,6 @@
 //! Does what the plan says, and writes down from when to when it was in force.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -21,6 +22,8 @@ pub(crate) const LEASE: &str = "controller";
 
 /// Who does it.
 pub(crate) struct Director {
+    /// The first to be dropped: a process ends slowly under a quota, and its group is there until then.
+    quota: Option<Quota>,
     pub(crate) cluster: Cluster,
     pub(crate) recorder: Recorder,
     pub(crate) begun: Instant,
@@ -32,7 +35,6 @@ pub(crate) struct Director {
     open: Vec<Fault>,
     leader: Option<Who>,
     attack: Option<Attack>,
-    quota: Option<Quota>,
 }
 
 impl Director {
@@ -46,6 +48,7 @@ impl Director {
         (plant, store): (Option<Plant>, Option<RedisStore>),
     ) -> Self {
         Self {
+            quota: None,
             cluster,
             recorder,
             begun,
@@ -56,7 +59,6 @@ impl Director {
             open: Vec::new(),
             leader: None,
             attack: None,
-            quota: None,
         }
     }
 
@@ -74,6 +76,13 @@ impl Director {
             self.write_down(fault).await;
         }
         Ok(())
+    }
+
+    /// Ends all, and keeps the folder with all logs; says where it is.
+    pub(crate) fn keep(self) -> PathBuf {
+        let Self { quota, cluster, .. } = self;
+        drop(quota);
+        cluster.keep()
     }
 
     async fn act(&mut self, act: Act) -> anyhow::Result<()> {
@@ -105,8 +114,14 @@ impl Director {
     async fn kill(&mut self, whom: Whom) -> anyhow::Result<()> {
         let who = self.find(whom).await?;
         let process = self.cluster.take(who)?;
+        // Redis ends by itself rather than acknowledge what it cannot write.
+        let is_full = |fault: &Fault| fault.kind == FaultKind::DiskFull;
+        let may_have_ended = who == Who::Redis && self.open.iter().any(is_full);
         self.begin(FaultKind::Killed, who.name(), None);
-        process.kill().await
+        match may_have_ended {
+            true => process.kill_unless_ended().await,
+            false => process.kill().await,
+        }
     }
 
     async fn freeze(&mut self, whom: Whom) -> anyhow::Result<()> {

@@ -2,11 +2,12 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context, ensure};
 
 use crate::process::is_alive;
+use crate::tool;
 
 /// Beginning of the name under which the kernel lists such a disk; the number of the process that
 /// made it follows.
@@ -26,19 +27,18 @@ pub(crate) struct Disk {
 impl Disk {
     /// Mounts a disk of so many MiB at a new folder.
     pub(crate) fn mount(folder: &Path, mib: u32) -> anyhow::Result<Self> {
-        remove_leftovers();
         std::fs::create_dir_all(folder)?;
         let mut command = Command::new("mount");
         command.args(["-t", "tmpfs", "-o", &format!("size={mib}m")]);
         command.arg(format!("{DEVICE}{}", std::process::id()));
-        let output = command
-            .arg(folder)
-            .output()
-            .context("mount cannot be run")?;
-        let problem = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "mount: {}", problem.trim());
-        let folder = folder.to_owned();
-        Ok(Self { folder, mib })
+        command.arg(folder);
+        // Unmounted if this fails too: a mount that took too long may be there all the same.
+        let disk = Self {
+            folder: folder.to_owned(),
+            mib,
+        };
+        tool::told_blocking(command)?;
+        Ok(disk)
     }
 
     /// Where it is.
@@ -75,8 +75,8 @@ impl Drop for Disk {
 /// Lazily: who still holds a file there keeps it, and the folder is free.
 fn unmount(folder: &Path) {
     let mut command = Command::new("umount");
-    command.arg("--lazy").arg(folder).stdout(Stdio::null());
-    let _ = command.stderr(Stdio::null()).status();
+    command.arg("--lazy").arg(folder);
+    let _ = tool::told_blocking(command);
 }
 
 /// Why no disk can be made here, if it cannot.
@@ -91,7 +91,7 @@ pub(crate) fn is_missing() -> Option<String> {
 }
 
 /// Unmounts what runs of dead processes have left.
-fn remove_leftovers() {
+pub(crate) fn remove_leftovers() {
     let mounts = std::fs::read_to_string("/proc/mounts").unwrap_or_default();
     for folder in left_by_the_dead(&mounts, is_alive) {
         unmount(Path::new(&folder));

@@ -85,7 +85,7 @@ pub enum RequestKind {
     Echo,
     /// Stores a note without an id of its own: done twice, it is there twice.
     Note,
-    /// Looks for a note of some seconds ago.
+    /// Looks for a note of before: the newest, or an older one.
     Read,
 }
 
@@ -114,8 +114,15 @@ pub struct Request {
     pub balancer: usize,
     /// Balancers that it was offered to.
     pub attempts: u32,
-    /// Whether the answer is the one to this request.
+    /// Whether the answer is the one to this request; of a read: whether it says how often the note is
+    /// there.
     pub is_own: bool,
+    /// Of a read: the note that it looked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<u64>,
+    /// Of a good read: how often that note was found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub times: Option<u64>,
 }
 
 impl Request {

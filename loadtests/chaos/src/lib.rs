@@ -19,4 +19,5 @@ pub mod proxy;
 mod quota;
 pub mod run;
 pub mod scenario;
+mod tool;
 mod watch;

@@ -7,7 +7,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, ensure};
 use clap::{Args, Parser, Subcommand};
 use tidepool_chaos::check::{self, Verdict};
 use tidepool_chaos::compose;
@@ -97,7 +97,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     let is_pass = match Cli::parse().command {
         Command::List => list()?,
         Command::Run(args) => run_until_told_to_stop(run_all(&args)).await?,
-        Command::Compose(args) => run_until_told_to_stop(storm_over_containers(&args)).await?,
+        Command::Compose(args) => storm_over_containers(&args).await?,
         Command::Check { file } => judge(&file)?,
     };
     Ok(if is_pass {
@@ -111,14 +111,25 @@ async fn main() -> anyhow::Result<ExitCode> {
 async fn run_until_told_to_stop(
     run: impl Future<Output = anyhow::Result<bool>>,
 ) -> anyhow::Result<bool> {
-    let mut term = signal(SignalKind::terminate())?;
-    let mut hangup = signal(SignalKind::hangup())?;
+    let stop = told_to_stop()?;
     tokio::select! {
         run = run => run,
-        _ = tokio::signal::ctrl_c() => bail!("interrupted"),
-        _ = term.recv() => bail!("told to stop"),
-        _ = hangup.recv() => bail!("nobody listens any more"),
+        why = stop => Err(why),
     }
+}
+
+/// Ends when somebody wants this process to end, and says how; listens from the call on.
+fn told_to_stop() -> anyhow::Result<impl Future<Output = anyhow::Error>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut term = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => anyhow!("interrupted"),
+            _ = term.recv() => anyhow!("told to stop"),
+            _ = hangup.recv() => anyhow!("nobody listens any more"),
+        }
+    })
 }
 
 fn list() -> anyhow::Result<bool> {
@@ -205,7 +216,7 @@ async fn storm_over_containers(args: &ComposeArgs) -> anyhow::Result<bool> {
         seed,
         history: history.clone(),
     };
-    let verdict = compose::run(&cluster).await;
+    let verdict = compose::run(&cluster, told_to_stop()?).await;
     let outcome = verdict.map(|verdict| Outcome::Judged(Box::new(verdict)));
     let options = Options {
         program: PathBuf::from("docker"),

@@ -10,15 +10,14 @@ mod names;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
-use std::process::Stdio;
 
-use anyhow::{Context, ensure};
-use tokio::io::AsyncWriteExt;
+use anyhow::Context;
 use tokio::process::Command;
 
 use self::names::{Run, free_subnet, rules};
 use crate::cluster::Who;
 use crate::process::is_alive;
+use crate::tool;
 
 /// The last part of this process's address; clients call from there.
 const OWN_HOST: u8 = 254;
@@ -38,8 +37,7 @@ pub(crate) struct Net {
 impl Net {
     /// Makes a network in which each of `parts` is at home.
     pub(crate) async fn make(parts: &[Who]) -> anyhow::Result<Self> {
-        remove_leftovers();
-        let taken = told("ip", &["-o", "-4", "addr", "show"]).await?;
+        let taken = tool::told(ip_command(&["-o", "-4", "addr", "show"]), b"").await?;
         let run = Run::own();
         let subnet = free_subnet(&taken, std::process::id()).context("no network is free")?;
         // From here on whatever fails, what was made is taken down again.
@@ -148,19 +146,8 @@ impl Drop for Net {
 }
 
 async fn set_rules(name: &str, rules: &str) -> anyhow::Result<()> {
-    let mut restoring = Command::new("ip")
-        .args(["netns", "exec", name, "iptables-restore"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    let mut input = restoring.stdin.take().context("there is no input")?;
-    input.write_all(rules.as_bytes()).await?;
-    drop(input);
-    let output = restoring.wait_with_output().await?;
-    let problem = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "iptables-restore: {problem}");
-    Ok(())
+    let command = ip_command(&["netns", "exec", name, "iptables-restore"]);
+    tool::told(command, rules.as_bytes()).await.map(drop)
 }
 
 /// Why no such network can be made here, if it cannot.
@@ -179,15 +166,9 @@ pub(crate) async fn is_missing() -> Option<String> {
     ))
 }
 
-/// Removes what runs of dead processes have left.
+/// Removes what runs of dead processes have left; nothing where there is no `ip`.
 pub(crate) fn remove_leftovers() {
-    let listed = |args: &[&str]| {
-        let output = std::process::Command::new("ip").args(args).output();
-        output.map_or_else(
-            |_| String::new(),
-            |output| String::from_utf8_lossy(&output.stdout).into_owned(),
-        )
-    };
+    let listed = |args: &[&str]| tool::told_blocking(ip_command(args)).unwrap_or_default();
     for name in names::left_by_the_dead(&listed(&["netns", "list"]), is_alive) {
         quietly(&["netns", "del", &name]);
     }
@@ -197,26 +178,17 @@ pub(crate) fn remove_leftovers() {
     }
 }
 
-async fn ip(args: &[&str]) -> anyhow::Result<()> {
-    told("ip", args).await.map(drop)
+fn ip_command(args: &[&str]) -> std::process::Command {
+    let mut command = std::process::Command::new("ip");
+    command.args(args);
+    command
 }
 
-async fn told(program: &str, args: &[&str]) -> anyhow::Result<String> {
-    let asked = Command::new(program).args(args).output().await;
-    let output = asked.with_context(|| format!("{program} cannot be run"))?;
-    let problem = String::from_utf8_lossy(&output.stderr);
-    ensure!(
-        output.status.success(),
-        "{program} {}: {}",
-        args.join(" "),
-        problem.trim()
-    );
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+async fn ip(args: &[&str]) -> anyhow::Result<()> {
+    tool::told(ip_command(args), b"").await.map(drop)
 }
 
 /// Removes something; what is not there need not be removed.
 fn quietly(args: &[&str]) {
-    let mut command = std::process::Command::new("ip");
-    command.args(args).stdout(Stdio::null());
-    let _ = command.stderr(Stdio::null()).status();
+    let _ = tool::told_blocking(ip_command(args));
 }

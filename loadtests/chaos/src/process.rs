@@ -2,15 +2,20 @@
 //! and gone with the run. No process is ever looked for by name: those of a run that was killed are known
 //! by a mark in their environment.
 
+mod marks;
+
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
+
+pub(crate) use self::marks::marked;
 
 /// Longest wait for a process to say that it is up.
 const UP_MAX: Duration = Duration::from_secs(30);
@@ -29,14 +34,24 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts `command` with its log at the end of `log`.
-    pub(crate) fn start(mut command: Command, log: &Path) -> anyhow::Result<Self> {
-        let file = std::fs::File::options().create(true).append(true).open(log);
+    /// Starts `command` with all that it prints at the end of `log`.
+    pub(crate) fn start(command: Command, log: &Path) -> anyhow::Result<Self> {
+        let file = appended(log)?;
+        Self::spawn(command, log, file.into())
+    }
+
+    /// Starts `command` with its log at the end of `log`, and its output for [`Self::banner`], which has
+    /// to be called: nobody else reads it, and a full pipe holds a process up.
+    pub(crate) fn start_with_banner(command: Command, log: &Path) -> anyhow::Result<Self> {
+        Self::spawn(command, log, Stdio::piped())
+    }
+
+    fn spawn(mut command: Command, log: &Path, output: Stdio) -> anyhow::Result<Self> {
         let child = command
             .env(RUN, std::process::id().to_string())
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(file.context("a log cannot be written")?)
+            .stdout(output)
+            .stderr(appended(log)?)
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
@@ -52,7 +67,8 @@ impl Process {
         })
     }
 
-    /// Reads the first line of its output as JSON: where it listens.
+    /// Reads the first line of its output as JSON: where it listens. What comes after it is not read, and
+    /// holds nobody up: the pipe is closed then.
     pub(crate) async fn banner(&mut self) -> anyhow::Result<Value> {
         let output = self.child.stdout.take().context("there is no output")?;
         let mut lines = BufReader::new(output).lines();
@@ -91,15 +107,29 @@ impl Process {
         self.signal(Signal::CONT)
     }
 
-    /// SIGKILL; returns when it is gone.
+    /// SIGKILL; returns when it is gone. That it had ended by itself is an error: nobody else would hear
+    /// of it.
     pub(crate) async fn kill(mut self) -> anyhow::Result<()> {
+        self.has_not_ended()?;
         self.signal(Signal::KILL)?;
-        self.child.wait().await?;
+        let status = self.child.wait().await?;
+        let is_ours = status.signal() == Some(Signal::KILL.as_raw());
+        ensure!(is_ours, "{}", self.told_of(status));
         Ok(())
     }
 
-    /// SIGTERM; returns how it ended.
+    /// The same, where it may have ended by itself.
+    pub(crate) async fn kill_unless_ended(mut self) -> anyhow::Result<()> {
+        if self.ended().is_none() {
+            self.signal(Signal::KILL)?;
+            self.child.wait().await?;
+        }
+        Ok(())
+    }
+
+    /// SIGTERM; returns how it ended. That it had ended before is an error.
     pub(crate) async fn stop(mut self, within: Duration) -> anyhow::Result<ExitStatus> {
+        self.has_not_ended()?;
         self.signal(Signal::TERM)?;
         match tokio::time::timeout(within, self.child.wait()).await {
             Ok(status) => Ok(status?),
@@ -114,6 +144,23 @@ impl Process {
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
     }
+
+    fn has_not_ended(&mut self) -> anyhow::Result<()> {
+        match self.ended() {
+            Some(status) => bail!(self.told_of(status)),
+            None => Ok(()),
+        }
+    }
+
+    /// That it ended by itself, and the end of its log.
+    pub(crate) fn told_of(&self, status: ExitStatus) -> String {
+        format!("ended by itself: {status}\n{}", self.log_tail())
+    }
+}
+
+fn appended(log: &Path) -> anyhow::Result<std::fs::File> {
+    let file = std::fs::File::options().create(true).append(true).open(log);
+    file.with_context(|| format!("{} cannot be written", log.display()))
 }
 
 impl Drop for Process {
@@ -132,28 +179,14 @@ pub(crate) fn is_alive(id: u32) -> bool {
     stat.is_ok_and(|stat| !has_ended(&stat))
 }
 
-/// From `/proc/ID/stat`: the state comes after the name, which may hold anything.
 fn has_ended(stat: &str) -> bool {
-    let state = stat.rsplit_once(") ").map(|(_, rest)| rest);
-    state.is_none_or(|state| state.starts_with(['Z', 'X']))
+    field(stat, 0).is_none_or(|state| state.starts_with(['Z', 'X']))
 }
 
-/// Processes whose environment has a variable, as `NAME=` with any beginning of a value: their ids, and
-/// the rest of the value.
-pub(crate) fn marked(variable: &str) -> Vec<(i32, String)> {
-    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let marked = ids.filter_map(|id: i32| {
-        let environment = std::fs::read(format!("/proc/{id}/environ")).ok()?;
-        Some((id, value(&environment, variable)?.to_owned()))
-    });
-    marked.collect()
-}
-
-fn value<'a>(environment: &'a [u8], variable: &str) -> Option<&'a str> {
-    let mut variables = environment.split(|byte| *byte == 0);
-    let value = variables.find_map(|other| other.strip_prefix(variable.as_bytes()))?;
-    std::str::from_utf8(value).ok()
+/// Of `/proc/ID/stat`, counted from the state, which comes after the name, which may hold anything.
+fn field(stat: &str, index: usize) -> Option<&str> {
+    let (_, fields) = stat.rsplit_once(") ")?;
+    fields.split_ascii_whitespace().nth(index)
 }
 
 /// Ends what runs of dead processes have left.
@@ -178,14 +211,6 @@ pub(crate) fn rss_kib(id: i32) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_mark_is_read_to_its_end_and_not_out_of_other_variables() {
-        let environment = b"TZ=UTC\0MARK=one/auto-2\0OTHER_MARK=one/auto-3\0";
-        assert_eq!(value(environment, "MARK=one/"), Some("auto-2"));
-        assert_eq!(value(environment, "MARK=two/"), None);
-        assert_eq!(value(b"", "MARK="), None);
-    }
 
     #[test]
     fn who_has_ended_is_not_alive_because_it_is_listed() {
@@ -213,5 +238,48 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         panic!("it is left");
+    }
+
+    async fn gone(process: &mut Process) {
+        for _ in 0..1_000 {
+            if process.ended().is_some() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("it does not end");
+    }
+
+    #[tokio::test]
+    async fn to_kill_who_has_ended_by_itself_is_an_error_unless_expected() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let log = folder.path().join("log");
+        let start = |text: &str| {
+            let mut command = Command::new("sh");
+            command.args(["-c", text]);
+            Process::start(command, &log).expect("a process")
+        };
+        let mut crashed = start("echo because; exit 3");
+        gone(&mut crashed).await;
+        let problem = format!("{:#}", crashed.kill().await.expect_err("it had ended"));
+        assert!(problem.contains("ended by itself: exit status: 3"));
+        assert!(problem.ends_with("because"), "its output is its log");
+
+        let mut ended = start("exit 0");
+        gone(&mut ended).await;
+        assert!(ended.stop(UP_MAX).await.is_err(), "nobody stopped it");
+        let mut expected = start("exit 1");
+        gone(&mut expected).await;
+        expected.kill_unless_ended().await.expect("as expected");
+
+        start("sleep 1000").kill().await.expect("it ran");
+    }
+
+    #[tokio::test]
+    async fn nobody_is_held_up_by_what_is_not_read() {
+        let mut command = Command::new("head");
+        command.args(["-c", "1000000", "/dev/zero"]);
+        let mut process = Process::start(command, Path::new("/dev/null")).expect("a process");
+        gone(&mut process).await;
     }
 }

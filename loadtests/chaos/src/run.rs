@@ -1,6 +1,7 @@
 //! One run of a scenario: starts the cluster, sends, lets the director do its worst, looks for what
 //! was acknowledged, and hands the history to the judge.
 
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
@@ -18,7 +19,7 @@ use crate::history::{self, Found, Header, Line, Recorder, RequestKind};
 use crate::process::Process;
 use crate::proxy::{Proxy, Way, Weather};
 use crate::scenario::{Act, Length, Scenario, Step};
-use crate::{disk, net, quota, watch as aside};
+use crate::{disk, net, process, quota, watch as aside};
 
 /// Something wrong on purpose: the judge must find it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -41,6 +42,8 @@ pub enum Plant {
     HiddenWorkers,
     /// A process is there that says of itself that a controller had started it.
     Orphan,
+    /// Every third read is taken for one that found nothing.
+    StaleRead,
 }
 
 /// How a scenario is run.
@@ -86,6 +89,7 @@ impl Outcome {
 /// # Errors
 /// When the run could not be made as planned; nothing was shown then.
 pub async fn run(scenario: &Scenario, options: &Options) -> anyhow::Result<Outcome> {
+    tokio::task::spawn_blocking(remove_leftovers).await?;
     if let Some(reason) = cannot(scenario, options).await {
         return Ok(Outcome::Skipped(reason));
     }
@@ -102,6 +106,17 @@ pub async fn run(scenario: &Scenario, options: &Options) -> anyhow::Result<Outco
     Ok(Outcome::Judged(Box::new(check::judge(&lines))))
 }
 
+/// Ends and removes what runs of dead processes have left.
+fn remove_leftovers() {
+    process::end_leftovers();
+    // Nobody else can have made the rest, or remove it.
+    if rustix::process::geteuid().is_root() {
+        quota::remove_leftovers();
+        net::remove_leftovers();
+        disk::remove_leftovers();
+    }
+}
+
 /// Why a scenario cannot be run here, if it cannot.
 async fn cannot(scenario: &Scenario, options: &Options) -> Option<String> {
     let layout = scenario.layout;
@@ -114,8 +129,10 @@ async fn cannot(scenario: &Scenario, options: &Options) -> Option<String> {
     if layout.has_redis && redis.await.is_err() {
         return Some("redis-server is not installed".to_owned());
     }
-    if layout.begins_old && options.from.is_none() {
-        return Some("no older program is named (--from)".to_owned());
+    if layout.begins_old
+        && let Some(reason) = no_older(options)
+    {
+        return Some(reason);
     }
     if layout.is_apart
         && let Some(reason) = net::is_missing().await
@@ -130,6 +147,45 @@ async fn cannot(scenario: &Scenario, options: &Options) -> Option<String> {
     let is_starving = |step: &Step| matches!(step.act, Act::Starve { .. });
     let plan = (scenario.plan)(Length::of(scenario.seconds), &mut fastrand::Rng::new());
     plan.iter().any(is_starving).then(quota::is_missing)?
+}
+
+/// Why there is no older program to begin with, if there is none.
+fn no_older(options: &Options) -> Option<String> {
+    let Some(older) = &options.from else {
+        return Some("no older program is named (--from)".to_owned());
+    };
+    match has_same_bytes(older, &options.program) {
+        Ok(false) => None,
+        Ok(true) => Some(format!(
+            "{} (--from) is the program that is tested, so nothing would be upgraded",
+            older.display()
+        )),
+        Err(error) => Some(format!("the older program (--from): {error:#}")),
+    }
+}
+
+fn has_same_bytes(one: &Path, other: &Path) -> anyhow::Result<bool> {
+    let open = |path: &Path| {
+        let file = std::fs::File::open(path);
+        file.with_context(|| format!("{} cannot be read", path.display()))
+    };
+    let (one, other) = (open(one)?, open(other)?);
+    if one.metadata()?.len() != other.metadata()?.len() {
+        return Ok(false);
+    }
+    let (mut one, mut other) = (BufReader::new(one), BufReader::new(other));
+    loop {
+        let (bytes, others) = (one.fill_buf()?, other.fill_buf()?);
+        let length = bytes.len().min(others.len());
+        if bytes[..length] != others[..length] {
+            return Ok(false);
+        }
+        if length == 0 {
+            return Ok(bytes.len() == others.len());
+        }
+        one.consume(length);
+        other.consume(length);
+    }
 }
 
 async fn play(
@@ -173,20 +229,24 @@ async fn play(
     let planned = sending.await?;
     drop(aside);
     let found = match played {
-        Ok(()) => find_notes(&mut director.cluster, &callers, recorder, (planned, load)).await,
-        Err(error) => Err(error),
+        // Asked first: who is killed and started again has not ended by itself for all to see.
+        Ok(()) if director.cluster.ended().is_empty() => {
+            find_notes(&mut director.cluster, &callers, recorder, (planned, load)).await
+        }
+        other => other,
     };
     recorder.add(Line::End { planned }).await;
+    conclude(director, found, options.keep)
+}
+
+/// Ends all. Logs are kept if that is asked for, or somebody has to find out what went wrong.
+fn conclude(mut director: Director, found: anyhow::Result<()>, keeps: bool) -> anyhow::Result<()> {
     let ended = director.cluster.ended();
-    if options.keep || found.is_err() || !ended.is_empty() {
-        let kept = director.cluster.keep();
-        found.with_context(|| format!("logs are in {}", kept.display()))?;
-        ensure!(
-            ended.is_empty(),
-            "{}\nlogs are in {}",
-            ended.join("\n"),
-            kept.display()
-        );
+    if keeps || found.is_err() || !ended.is_empty() {
+        let kept = director.keep();
+        let told = format!("{}\nlogs are in {}", ended.join("\n"), kept.display());
+        found.with_context(|| told.trim_start().to_owned())?;
+        ensure!(ended.is_empty(), "{told}");
     }
     Ok(())
 }
@@ -292,4 +352,30 @@ async fn find_notes(
 #[must_use]
 pub fn history_path(folder: &Path, scenario: &Scenario, seed: u64) -> PathBuf {
     folder.join(format!("{}-{seed}.jsonl", scenario.name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_not_older_than_itself() {
+        let folder = tempfile::tempdir().expect("a folder");
+        // Longer than what is read at once.
+        let long = vec![7_u8; 100_000];
+        let file = |name: &str, bytes: &[u8]| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, bytes).expect("a file");
+            path
+        };
+        let mut changed = long.clone();
+        changed[99_999] = 8;
+        let program = file("program", &long);
+        let is_same = |other: &Path| has_same_bytes(&program, other).expect("both are there");
+        assert!(is_same(&program));
+        assert!(is_same(&file("copy", &long)));
+        assert!(!is_same(&file("changed", &changed)));
+        assert!(!is_same(&file("shorter", &long[1..])));
+        assert!(has_same_bytes(&program, &folder.path().join("none")).is_err());
+    }
 }

@@ -112,7 +112,8 @@ fn measured(figures: &Figures) -> String {
 fn scaling(figures: &Figures) -> String {
     let mut told = Vec::new();
     if let (sent @ 1.., good) = figures.reads {
-        told.push(format!("{good} of {sent} reads"));
+        let found = figures.reads_found;
+        told.push(format!("{good} of {sent} reads, {found} found their note"));
     }
     if let Some(unsettled_ms) = figures.unsettled_ms {
         let (least, most, last) = figures.wanted.unwrap_or_default();

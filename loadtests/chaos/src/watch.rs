@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use tidepool_store::{Lease, Log, Position, RedisStore};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::client::micros;
+use crate::cluster::Ids;
 use crate::director::LEASE;
 use crate::history::{Desired, Line, Recorder, Sample};
 use crate::process::rss_kib;
@@ -25,14 +27,15 @@ const STREAM: &str = "control/desired";
 /// Records read at once.
 const READ_MAX: usize = 64;
 
-/// Looks at memory until it is dropped. Processes that come later are not seen.
-pub(crate) async fn memory(ids: Vec<(String, i32)>, recorder: Recorder, begun: Instant) {
+/// Looks at memory until it is dropped, whoever runs at that time.
+pub(crate) async fn memory(ids: watch::Receiver<Ids>, recorder: Recorder, begun: Instant) {
     loop {
-        for (process, id) in &ids {
-            if let Some(rss_kib) = rss_kib(*id) {
+        let now = ids.borrow().clone();
+        for (process, id) in now {
+            if let Some(rss_kib) = rss_kib(id) {
                 let sample = Sample {
                     at_us: micros(begun.elapsed()),
-                    process: process.clone(),
+                    process,
                     rss_kib,
                 };
                 recorder.add(Line::Sample(sample)).await;

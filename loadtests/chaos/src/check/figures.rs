@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{History, fleet};
+use super::{History, fleet, scaling};
 use crate::history::{Fault, FaultKind, Request, RequestKind};
 
 /// How long requests took, in milliseconds.
@@ -57,9 +57,9 @@ pub struct Figures {
     pub notes_kept: usize,
     /// Notes of which the client does not know whether they were stored.
     pub notes_unknown: usize,
-    /// Good echo answers before the first fault.
+    /// Good echo answers that came before the first fault.
     pub healthy: Spread,
-    /// Good echo answers while there was a fault, or between two.
+    /// Good echo answers that came later, to what was due before the last fault was over.
     pub faulty: Spread,
     /// Good echo answers after the last fault and the time to recover from it.
     pub recovered: Spread,
@@ -82,6 +82,8 @@ pub struct Figures {
     pub healed_ms: Vec<Option<u64>>,
     /// Reads that were sent, and those that were answered well.
     pub reads: (usize, usize),
+    /// Reads that found what they looked for.
+    pub reads_found: usize,
     /// Fewest, most and last wanted workers.
     pub wanted: Option<(u32, u32, u32)>,
     /// Longest time in which nodes ran something else than was wanted.
@@ -96,10 +98,12 @@ impl Figures {
         let (from_us, until_us) = faulty_span(history);
         let recovery_us = history.header.demands.recovery_ms.unwrap_or(0) * 1_000;
         let good = || echo(history).filter(|r| r.is_good());
-        let latency = |range: std::ops::Range<u64>| {
-            let inside = good().filter(move |r| range.contains(&r.intended_us));
-            Spread::of(inside.map(Request::latency_us))
+        let latency = |is_inside: &dyn Fn(&Request) -> bool| {
+            Spread::of(good().filter(|r| is_inside(r)).map(Request::latency_us))
         };
+        // What the first fault still caught belongs to it, although it was due before.
+        let is_timed = |r: &Request| (warmup_us..until_us).contains(&r.intended_us);
+        let recovered_us = until_us.saturating_add(recovery_us);
         let notes = || {
             history
                 .requests
@@ -119,9 +123,9 @@ impl Figures {
             notes: notes().count(),
             notes_kept: notes().filter(|r| r.is_good()).count(),
             notes_unknown: notes().filter(|r| is_unknown(r)).count(),
-            healthy: latency(warmup_us..from_us),
-            faulty: latency(from_us..until_us),
-            recovered: latency(until_us.saturating_add(recovery_us)..u64::MAX),
+            healthy: latency(&|r| is_timed(r) && r.ended_us < from_us),
+            faulty: latency(&|r| is_timed(r) && r.ended_us >= from_us),
+            recovered: latency(&|r| r.intended_us >= recovered_us),
             refusals: Spread::of(refusals(history).map(|r| r.ended_us.saturating_sub(r.sent_us))),
             ends: ends(history),
             slow_share: slow_share(history),
@@ -131,8 +135,9 @@ impl Figures {
             desired: (history.desired.len(), epochs.len()),
             healed_ms: healed(history).into_iter().map(|(_, ms)| ms).collect(),
             reads: (reads().count(), reads().filter(|r| r.is_good()).count()),
-            wanted: fleet::wanted(history),
-            unsettled_ms: fleet::unsettled(history).map(|(from, until)| (until - from) / 1_000),
+            reads_found: reads().filter(|r| r.times.is_some_and(|n| n > 0)).count(),
+            wanted: scaling::wanted(history),
+            unsettled_ms: scaling::unsettled(history).map(|(from, until)| (until - from) / 1_000),
             takeovers_ms: fleet::takeovers(history)
                 .into_iter()
                 .map(|(_, ms)| ms)
@@ -183,6 +188,8 @@ pub(super) fn healed(history: &History) -> Vec<(&str, Option<u64>)> {
     let healed = lasting.map(|fault| {
         let node = fault.target.as_str();
         let answers = history.requests.iter().filter(|r| r.is_good());
+        // Balancers that were not cut off have heard it all the time.
+        let answers = answers.filter(|r| fault.balancer.is_none_or(|b| b == r.balancer));
         let answers = answers.filter(|r| r.node() == Some(node) && r.sent_us >= fault.until_us);
         let first = answers.map(|r| r.ended_us).min();
         (node, first.map(|at_us| (at_us - fault.until_us) / 1_000))

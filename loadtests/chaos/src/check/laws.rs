@@ -2,21 +2,29 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::figures::{echo, faulty_span, healed, is_unknown};
-use super::{Figures, History, fleet};
-use crate::history::{FaultKind, Request, RequestKind};
+use super::figures::{echo, faulty_span, healed};
+use super::{Figures, History, fleet, notes, scaling};
+use crate::history::{Fault, FaultKind, Request, RequestKind};
+
+/// A balancer that is killed is not gone at once.
+const DYING_US: u64 = 50_000;
+/// Longest wait for an answer while a node is silent that all know of; an answer takes 20 ms.
+const WAIT_MAX_US: u64 = 500_000;
 
 /// Lists the cases that break a law.
 type Law = fn(&History, &Figures) -> Vec<String>;
 
 /// All laws, by name.
-pub(super) const LAWS: [(&str, Law); 25] = [
+pub(super) const LAWS: [(&str, Law); 30] = [
     ("ended once", ended_once),
     ("time goes on", time_goes_on),
     ("own answers", own_answers),
     ("clear ends", clear_ends),
     ("good share", good_share),
+    ("failures", failures),
+    ("refusals only", refusals_only),
     ("silent nodes get nothing", silent_nodes),
+    ("nobody waits for a silent node", nobody_waits),
     ("healing", healing),
     ("p99 under fault", p99_under_fault),
     ("share of slow nodes", slow_share),
@@ -25,16 +33,18 @@ pub(super) const LAWS: [(&str, Law); 25] = [
     ("cheap refusals", cheap_refusals),
     ("goodput", goodput),
     ("bounded memory", bounded_memory),
-    ("kept notes", kept_notes),
-    ("notes fail at once", notes_fail_at_once),
+    ("kept notes", notes::kept_notes),
+    ("reads see what was kept", notes::reads_see),
+    ("notes fail at once", notes::notes_fail_at_once),
     ("epochs grow", epochs_grow),
     ("one writer an epoch", one_writer),
-    ("reads go on", reads_go_on),
-    ("a full disk is told", full_disk_is_told),
-    ("convergence", fleet::converges),
+    ("reads go on", notes::reads_go_on),
+    ("a full disk is told", notes::full_disk_is_told),
+    ("convergence", scaling::converges),
     ("takeover", fleet::takeover),
-    ("scaling", fleet::scales),
-    ("scaling is frozen", fleet::freezes),
+    ("scaling", scaling::scales),
+    ("scaling is frozen", scaling::freezes),
+    ("scaling is not reset", scaling::keeps_workers),
     ("no orphans", fleet::no_orphans),
 ];
 
@@ -91,17 +101,64 @@ fn good_share(history: &History, figures: &Figures) -> Vec<String> {
     let Some(least) = history.header.demands.good_share_min else {
         return Vec::new();
     };
-    let share = 1.0 - figures.echo_failed as f64 / (figures.echo.max(1)) as f64;
+    let failed: Vec<_> = failed(history)
+        .filter(|r| r.kind == RequestKind::Echo)
+        .collect();
+    let share = 1.0 - failed.len() as f64 / (figures.echo.max(1)) as f64;
     if share >= least && figures.echo > 0 {
         return Vec::new();
     }
-    let failed = echo(history).filter(|r| !r.is_good());
     let mut told = vec![format!(
         "{} of {} echo requests failed: {share:.5} are good, {least} must be",
-        figures.echo_failed, figures.echo
+        failed.len(),
+        figures.echo
     )];
-    told.extend(cases(failed, "failed"));
+    told.extend(cases(failed.into_iter(), "failed"));
     told
+}
+
+/// Requests that were not answered well, but for those that could not be.
+fn failed(history: &History) -> impl Iterator<Item = &Request> {
+    let is_excused = history.header.demands.lost_with_balancer;
+    let failed = history.requests.iter().filter(|r| !r.is_good());
+    failed.filter(move |r| !is_excused || !was_lost(history, r))
+}
+
+/// Whether it was at a balancer that was killed: its caller was told so by the connection that ended.
+fn was_lost(history: &History, request: &Request) -> bool {
+    let target = format!("b{}", request.balancer);
+    let is_its = |fault: &&Fault| fault.kind == FaultKind::Killed && fault.target == target;
+    let mut killed = history.faults.iter().filter(is_its);
+    request.code.as_deref() == Some("connection_lost")
+        && killed.any(|fault| {
+            request.sent_us <= fault.from_us + DYING_US && request.ended_us >= fault.from_us
+        })
+}
+
+/// Whatever is asked for, few fail.
+fn failures(history: &History, _: &Figures) -> Vec<String> {
+    let Some(most) = history.header.demands.failed_max else {
+        return Vec::new();
+    };
+    let failed: Vec<_> = failed(history).collect();
+    if failed.len() <= most {
+        return Vec::new();
+    }
+    let mut told = vec![format!(
+        "{} requests failed; {most} are the most",
+        failed.len()
+    )];
+    told.extend(cases(failed.into_iter(), "failed"));
+    told
+}
+
+/// Who is not served is refused, and not left with something half done.
+fn refusals_only(history: &History, _: &Figures) -> Vec<String> {
+    if !history.header.demands.refused_only {
+        return Vec::new();
+    }
+    let other = echo(history).filter(|r| !r.is_good() && !matches!(r.status, 429 | 503));
+    cases(other, "failed, and was not refused")
 }
 
 /// A node that cannot answer is handed nothing once that can be known.
@@ -109,18 +166,9 @@ fn silent_nodes(history: &History, _: &Figures) -> Vec<String> {
     let Some(after_ms) = history.header.demands.silent_after_ms else {
         return Vec::new();
     };
-    let silent = history
-        .faults
-        .iter()
-        .filter(|f| matches!(f.kind, FaultKind::Frozen | FaultKind::Cut));
-    let silent = silent.flat_map(|fault| {
-        let span = fault.from_us + after_ms * 1_000..fault.until_us;
-        let sent = history.requests.iter().filter(move |r| {
-            span.contains(&r.sent_us)
-                && r.node() == Some(fault.target.as_str())
-                && fault.balancer.is_none_or(|b| b == r.balancer)
-        });
-        sent.map(move |r| {
+    let silent = silences(history, after_ms).flat_map(|(fault, sent)| {
+        let handed = sent.filter(move |r| r.node() == Some(fault.target.as_str()));
+        handed.map(move |r| {
             format!(
                 "request {} was sent {} ms after {} fell silent, and was handed to it",
                 r.id,
@@ -130,6 +178,38 @@ fn silent_nodes(history: &History, _: &Figures) -> Vec<String> {
         })
     });
     silent.collect()
+}
+
+/// Times in which a node is silent and that can be known: with what was sent meanwhile, to balancers that
+/// hear nothing of it.
+fn silences(
+    history: &History,
+    after_ms: u64,
+) -> impl Iterator<Item = (&Fault, impl Iterator<Item = &Request>)> {
+    let faults = history.faults.iter();
+    let silent = faults.filter(|f| matches!(f.kind, FaultKind::Frozen | FaultKind::Cut));
+    silent.map(move |fault| {
+        let span = fault.from_us + after_ms * 1_000..fault.until_us;
+        let sent = history.requests.iter().filter(move |r| {
+            span.contains(&r.sent_us) && fault.balancer.is_none_or(|b| b == r.balancer)
+        });
+        (fault, sent)
+    })
+}
+
+/// Once a silent node can be known, whoever asks does not feel it: the others answer as ever.
+fn nobody_waits(history: &History, _: &Figures) -> Vec<String> {
+    let Some(after_ms) = history.header.demands.silent_after_ms else {
+        return Vec::new();
+    };
+    let of_nodes = silences(history, after_ms).filter(|(f, _)| f.target.starts_with('n'));
+    let waited = of_nodes.flat_map(|(_, sent)| {
+        sent.filter(|r| {
+            let took_us = r.ended_us.saturating_sub(r.sent_us);
+            r.kind == RequestKind::Echo && (!r.is_good() || took_us >= WAIT_MAX_US)
+        })
+    });
+    cases(waited, "waited for a node that was silent for long")
 }
 
 /// A node that was silent is handed work again.
@@ -256,98 +336,6 @@ fn bounded_memory(history: &History, figures: &Figures) -> Vec<String> {
     }
 }
 
-/// A note that was acknowledged is there once; one of which nobody knows, at most once; one that
-/// was refused, not at all.
-fn kept_notes(history: &History, _: &Figures) -> Vec<String> {
-    let mut found: BTreeMap<u64, u64> = BTreeMap::new();
-    for line in &history.found {
-        *found.entry(line.id).or_default() += line.times;
-    }
-    let notes = history
-        .requests
-        .iter()
-        .filter(|r| r.kind == RequestKind::Note);
-    let mut told = Vec::new();
-    for note in notes {
-        let times = found.remove(&note.id);
-        let most = u64::from(note.is_good() || is_unknown(note));
-        match times {
-            None => told.push(format!("note {} was not looked for", note.id)),
-            Some(0) if note.is_good() => {
-                told.push(format!("note {} was acknowledged and is lost", note.id));
-            }
-            Some(times) if times > most => told.push(format!(
-                "note {} ({} {}) is there {times} times; {most} is the most",
-                note.id,
-                note.status,
-                note.code.as_deref().unwrap_or("")
-            )),
-            Some(_) => {}
-        }
-    }
-    let strange = found.iter().filter(|(_, times)| **times > 0);
-    told.extend(strange.map(|(id, _)| format!("note {id} was never sent and is there")));
-    told
-}
-
-fn notes_fail_at_once(history: &History, _: &Figures) -> Vec<String> {
-    let Some(most_ms) = history.header.demands.note_fails_within_ms else {
-        return Vec::new();
-    };
-    let notes = history.requests.iter();
-    let failed = notes.filter(|r| r.kind == RequestKind::Note && !r.is_good());
-    let late = failed.filter(|r| r.ended_us.saturating_sub(r.sent_us) > most_ms * 1_000);
-    cases(late, "failed, and too late")
-}
-
-/// Whoever only reads is served.
-fn reads_go_on(history: &History, figures: &Figures) -> Vec<String> {
-    let Some(least) = history.header.demands.read_share_min else {
-        return Vec::new();
-    };
-    let (sent, good) = figures.reads;
-    if sent == 0 {
-        return vec!["nothing was read, so nothing was shown".to_owned()];
-    }
-    let reads = history
-        .requests
-        .iter()
-        .filter(|r| r.kind == RequestKind::Read);
-    let share = good as f64 / sent as f64;
-    let mut told = over(share < least, || {
-        format!("{good} of {sent} reads were answered")
-    });
-    if !told.is_empty() {
-        told.extend(cases(reads.filter(|r| !r.is_good()), "failed"));
-    }
-    told
-}
-
-/// Where no byte is left, somebody is told so.
-fn full_disk_is_told(history: &History, _: &Figures) -> Vec<String> {
-    let full = history
-        .faults
-        .iter()
-        .filter(|f| f.kind == FaultKind::DiskFull);
-    let silent = full.filter(|fault| {
-        let span = fault.from_us..fault.until_us;
-        let notes = history
-            .requests
-            .iter()
-            .filter(|r| r.kind == RequestKind::Note);
-        !notes
-            .filter(|r| !r.is_good())
-            .any(|r| span.contains(&r.ended_us))
-    });
-    let told = silent.map(|fault| {
-        format!(
-            "the {} was full and no note was refused, so nothing was shown",
-            fault.target
-        )
-    });
-    told.collect()
-}
-
 /// The stream of desired states goes on: epochs never fall, and order within one never does.
 fn epochs_grow(history: &History, _: &Figures) -> Vec<String> {
     let least = history.header.demands.desired_min.unwrap_or(0);
@@ -388,7 +376,7 @@ pub(super) fn over(is_broken: bool, what: impl FnOnce() -> String) -> Vec<String
     is_broken.then(what).into_iter().collect()
 }
 
-fn cases<'a>(requests: impl Iterator<Item = &'a Request>, what: &str) -> Vec<String> {
+pub(super) fn cases<'a>(requests: impl Iterator<Item = &'a Request>, what: &str) -> Vec<String> {
     let told = requests.map(|r| {
         format!(
             "request {} ({:?}, due {:.3} s, took {:.0} ms, {} {}, balancer {}) {what}",

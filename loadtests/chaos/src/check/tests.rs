@@ -1,4 +1,7 @@
+mod ends;
 mod fleet;
+mod notes;
+mod silence;
 
 use super::*;
 use crate::history::{FaultKind, RequestKind};
@@ -19,6 +22,8 @@ fn echo(id: u64) -> Request {
         balancer: (id % 2) as usize,
         attempts: 1,
         is_own: true,
+        note: None,
+        times: None,
     }
 }
 
@@ -194,58 +199,6 @@ fn an_end_without_a_reason_is_found() {
 }
 
 #[test]
-fn one_failed_request_of_all_is_found() {
-    breaks("good share", |story| {
-        fails(&mut story.requests[100], 503, "overloaded");
-    });
-    let mut story = Story::new();
-    story.demands.good_share_min = Some(0.99);
-    fails(&mut story.requests[100], 503, "overloaded");
-    assert!(judge(&story.lines()).is_pass());
-}
-
-#[test]
-fn a_request_for_a_node_that_fell_silent_is_found() {
-    let from_n9 = |story: &mut Story, at: usize| {
-        story.requests[at].worker = Some("echo-1@n9".to_owned());
-    };
-    // Sent 760 ms after it froze.
-    breaks("silent nodes get nothing", |story| from_n9(story, 476));
-    // The node was cut off from the first balancer only: number 477 went to the other one.
-    let mut story = Story::new();
-    (story.fault.kind, story.fault.balancer) = (FaultKind::Cut, Some(0));
-    from_n9(&mut story, 477);
-    assert!(judge(&story.lines()).is_pass());
-    for fine in [474, 300, 601] {
-        let mut story = Story::new();
-        from_n9(&mut story, fine);
-        assert!(judge(&story.lines()).is_pass(), "{fine}");
-    }
-}
-
-#[test]
-fn a_node_that_never_comes_back_is_found() {
-    let healing = |story: &mut Story, back_at: Option<usize>| {
-        story.demands.heals_ms = Some(3_000);
-        if let Some(id) = back_at {
-            story.requests[id].worker = Some("echo-1@n9".to_owned());
-        }
-    };
-    breaks("healing", |story| healing(story, None));
-    // Sent 3 s after it was over.
-    breaks("healing", |story| healing(story, Some(901)));
-    breaks("healing", |story| {
-        healing(story, Some(601));
-        story.fault.kind = FaultKind::Stopped;
-    });
-    let mut story = Story::new();
-    healing(&mut story, Some(601));
-    let verdict = judge(&story.lines());
-    assert!(verdict.is_pass(), "{:?}", verdict.findings);
-    assert_eq!(verdict.figures.healed_ms, [Some(12)]);
-}
-
-#[test]
 fn slow_answers_under_fault_are_found_from_when_they_were_due() {
     breaks("p99 under fault", |story| {
         for request in &mut story.requests[410..420] {
@@ -258,6 +211,17 @@ fn slow_answers_under_fault_are_found_from_when_they_were_due() {
         story.fault.from_us = 0;
         story.demands.silent_after_ms = None;
     });
+}
+
+#[test]
+fn what_the_first_fault_still_caught_is_not_healthy() {
+    let mut story = Story::new();
+    // Due 10 ms before it, and answered under it.
+    story.requests[399].ended_us += 300_000;
+    let figures = judge(&story.lines()).figures;
+    assert_eq!(figures.healthy.max_ms, 2.05);
+    assert_eq!(figures.faulty.max_ms, 302.05);
+    assert_eq!(figures.healthy.count + figures.faulty.count, 598);
 }
 
 #[test]
@@ -325,41 +289,6 @@ fn memory_beyond_its_bound_is_found() {
 }
 
 #[test]
-fn a_lost_note_is_found() {
-    breaks("kept notes", |story| story.found[1].times = 0);
-    breaks("kept notes", |story| {
-        story.found.pop();
-    });
-}
-
-#[test]
-fn a_doubled_refused_or_strange_note_is_found() {
-    breaks("kept notes", |story| story.found[1].times = 2);
-    breaks("kept notes", |story| {
-        fails(&mut story.requests[405], 503, "overloaded");
-    });
-    breaks("kept notes", |story| {
-        story.found.push(Found { id: 6, times: 1 });
-    });
-    // Nobody knows: it may be there or not, but not twice.
-    for (times, is_pass) in [(0, true), (1, true), (2, false)] {
-        let mut story = Story::new();
-        fails(&mut story.requests[405], 500, "worker_lost");
-        story.found[1].times = times;
-        assert_eq!(judge(&story.lines()).is_pass(), is_pass, "{times}");
-    }
-}
-
-#[test]
-fn a_note_that_fails_late_is_found() {
-    breaks("notes fail at once", |story| {
-        fails(&mut story.requests[405], 503, "dependency_unavailable");
-        story.requests[405].ended_us += 1_500_000;
-        story.found[1].times = 0;
-    });
-}
-
-#[test]
 fn an_epoch_that_falls_is_found() {
     breaks("epochs grow", |story| {
         let mut late = story.desired[1].clone();
@@ -374,38 +303,4 @@ fn two_writers_of_one_epoch_are_found() {
     breaks("one writer an epoch", |story| {
         story.desired[1].writer = Some("c1".to_owned());
     });
-}
-
-/// Every tenth echo becomes a read.
-fn reads(story: &mut Story) {
-    story.demands.read_share_min = Some(1.0);
-    for request in story.requests.iter_mut().skip(7).step_by(10) {
-        request.kind = RequestKind::Read;
-    }
-}
-
-#[test]
-fn a_read_that_fails_is_found_and_none_at_all_show_nothing() {
-    let mut story = Story::new();
-    reads(&mut story);
-    assert!(judge(&story.lines()).is_pass());
-    breaks("reads go on", |story| {
-        reads(story);
-        fails(&mut story.requests[417], 503, "dependency_unavailable");
-    });
-    breaks("reads go on", |story| {
-        story.demands.read_share_min = Some(1.0)
-    });
-}
-
-#[test]
-fn a_full_disk_that_nobody_feels_shows_nothing() {
-    breaks("a full disk is told", |story| {
-        story.fault.kind = FaultKind::DiskFull
-    });
-    let mut story = Story::new();
-    story.fault.kind = FaultKind::DiskFull;
-    fails(&mut story.requests[405], 503, "dependency_unavailable");
-    story.found[1].times = 0;
-    assert!(judge(&story.lines()).is_pass());
 }

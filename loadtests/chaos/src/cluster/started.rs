@@ -3,6 +3,7 @@
 //! the run.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
@@ -10,6 +11,13 @@ use crate::process::marked;
 
 /// The variable that holds the mark.
 const VARIABLE: &str = "PROVISIONED_BY_TIDEPOOL";
+/// Looks for nodes at the end.
+const SWEEPS_MAX: usize = 25;
+/// So many that find nobody, one after the other, are enough. A node that is just being started is not
+/// marked before it has become its program.
+const EMPTY_SWEEPS: usize = 2;
+/// Pause between two.
+const SWEEP_EVERY: Duration = Duration::from_millis(20);
 
 /// What nodes of one cluster carry.
 #[derive(Clone, Debug)]
@@ -52,10 +60,19 @@ impl StartedNodes {
 
 impl Drop for StartedNodes {
     fn drop(&mut self) {
-        let marked = self.0.iter().flat_map(Mark::processes);
-        for id in marked.filter_map(|(id, _)| Pid::from_raw(id)) {
-            // Each leads a group of its own; of one that has just ended there is none.
-            let _ = kill_process_group(id, Signal::KILL);
+        let Some(mark) = &self.0 else { return };
+        let mut empty = 0;
+        for _ in 0..SWEEPS_MAX {
+            let marked = mark.processes();
+            empty = if marked.is_empty() { empty + 1 } else { 0 };
+            if empty == EMPTY_SWEEPS {
+                return;
+            }
+            for id in marked.into_iter().filter_map(|(id, _)| Pid::from_raw(id)) {
+                // Each leads a group of its own; of one that has just ended there is none.
+                let _ = kill_process_group(id, Signal::KILL);
+            }
+            std::thread::sleep(SWEEP_EVERY);
         }
     }
 }

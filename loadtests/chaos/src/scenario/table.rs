@@ -25,6 +25,7 @@ const LOAD: Load = Load {
 };
 const WITH_NOTES: Load = Load {
     note_every: 10,
+    read_every: 10,
     ..LOAD
 };
 const WITH_REDIS: Layout = Layout {
@@ -79,13 +80,17 @@ fn nodes() -> Vec<Scenario> {
         Scenario {
             name: "node-kills-notes",
             fault: "the same, with a Redis, nodes found in it, and notes among the requests",
-            must_hold: "0 failed idempotent requests; acknowledged notes there exactly once, others at most once",
+            must_hold: "0 failed idempotent requests, reads too; acknowledged notes there exactly once, others at most once",
             layout: WITH_REDIS,
             load: WITH_NOTES,
             seconds: 120,
-            demands: demands(),
+            demands: Demands {
+                read_share_min: Some(1.0),
+                ..demands()
+            },
             plan: node_kills,
         },
+        balancer_kills(),
         Scenario {
             name: "node-freeze",
             fault: "SIGSTOP of one of 4 nodes for up to 30 s, then SIGCONT",
@@ -126,6 +131,23 @@ fn nodes() -> Vec<Scenario> {
     ]
 }
 
+fn balancer_kills() -> Scenario {
+    Scenario {
+        name: "balancer-kills",
+        fault: "SIGKILL of one of 2 balancers in turn every 5 s, back after 1 s",
+        must_hold: "only what was under way at the balancer that died is lost, and its callers are told by the lost connection; notes as acknowledged",
+        layout: WITH_REDIS,
+        load: WITH_NOTES,
+        seconds: 60,
+        demands: Demands {
+            lost_with_balancer: true,
+            failed_max: Some(0),
+            ..demands()
+        },
+        plan: |length, _| kills(length, |n| Who::Balancer(n % LAYOUT.balancers)),
+    }
+}
+
 fn ways() -> Vec<Scenario> {
     let cut = |name, fault, plan| Scenario {
         name,
@@ -139,6 +161,7 @@ fn ways() -> Vec<Scenario> {
         seconds: 45,
         demands: Demands {
             silent_after_ms: Some(750),
+            heals_ms: Some(3_000),
             ..demands()
         },
         plan,
@@ -245,7 +268,7 @@ fn controllers() -> Vec<Scenario> {
     let row = |name, fault, plan| Scenario {
         name,
         fault,
-        must_hold: "epochs only grow, one writer each; 0 failed idempotent requests",
+        must_hold: "led again within 5 s; epochs only grow, one writer each; 0 failed idempotent requests",
         layout: Layout {
             controllers: 2,
             ..WITH_REDIS
@@ -254,6 +277,7 @@ fn controllers() -> Vec<Scenario> {
         seconds: 60,
         demands: Demands {
             desired_min: Some(2),
+            takeover_ms: Some(5_000),
             ..demands()
         },
         plan,
@@ -283,15 +307,20 @@ fn at(at: Duration, act: Act) -> Step {
 }
 
 fn node_kills(length: Length, rng: &mut fastrand::Rng) -> Vec<Step> {
+    kills(length, |_| Who::Node(rng.usize(0..LAYOUT.nodes)))
+}
+
+/// One dies every five seconds, and is back a second later.
+fn kills(length: Length, mut who: impl FnMut(usize) -> Who) -> Vec<Step> {
     let every = Duration::from_secs(5);
-    // Whole turns only: a node is back, with its workers, before the faults are over.
+    // Whole turns only: who died is back, with its workers, before the faults are over.
     let kills = (length.faults.as_secs() / every.as_secs()).max(1) as u32;
     let steps = (0..kills).flat_map(|n| {
-        let node = Whom::The(Who::Node(rng.usize(0..LAYOUT.nodes)));
+        let whom = Whom::The(who(n as usize));
         let kill = length.calm + every * n;
         [
-            at(kill, Act::Kill(node)),
-            at(kill + Duration::from_secs(1), Act::Start(node)),
+            at(kill, Act::Kill(whom)),
+            at(kill + Duration::from_secs(1), Act::Start(whom)),
         ]
     });
     steps.collect()

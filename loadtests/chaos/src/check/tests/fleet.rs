@@ -42,6 +42,7 @@ fn scaled() -> Story {
         seen(6_500, &[("n0", 4), ("n1", 4)], &["n0", "n1"]),
         seen(7_100, &[("n0", 4), ("n1", 4)], &["n0", "n1"]),
         seen(7_600, &[("n0", 1), ("n1", 1)], &["n0", "n1"]),
+        seen(7_800, &[("n0", 1), ("n1", 1)], &["n0", "n1"]),
     ];
     story.demands = Demands {
         silent_after_ms: None,
@@ -91,10 +92,56 @@ fn workers_that_are_not_what_was_wanted_for_long_are_found() {
     // Whoever is told something else meanwhile has the whole time again.
     let mut story = scaled();
     story.desired.push(wants(5, 8_500, 8, &[("n0", 2)]));
-    story.fleet.push(seen(7_700, &[("n0", 3)], &["n0"]));
+    story.fleet.push(seen(7_900, &[("n0", 3)], &["n0"]));
     story.fleet.push(seen(8_600, &[("n0", 3)], &["n0"]));
     story.fleet.push(seen(9_500, &[("n0", 2)], &["n0"]));
     assert!(judge(&story.lines()).is_pass());
+}
+
+/// A pool that is told something else every half second from 7 s on, and what n0 and n1 run meanwhile.
+fn restless(story: &mut Story, running: impl Fn(u64) -> [u32; 2]) {
+    story.demands.started_max = None;
+    story.demands.shrinks_by = None;
+    story.fleet.truncate(4);
+    for n in 0..6 {
+        let (at_ms, wanted) = (7_000 + n * 500, 1 + (n % 2) as u32);
+        let workers = [("n0", wanted), ("n1", wanted)];
+        story.desired.push(wants(5 + n, at_ms, 9, &workers));
+        let [one, other] = running(n);
+        let nodes = [("n0", one), ("n1", other)];
+        story.fleet.push(seen(at_ms + 100, &nodes, &[]));
+        story.fleet.push(seen(at_ms + 350, &nodes, &[]));
+    }
+}
+
+#[test]
+fn a_node_that_follows_none_of_many_decisions_is_found() {
+    scaled_breaks("convergence", |story| restless(story, |_| [1, 4]));
+    scaled_breaks("convergence", |story| {
+        restless(story, |n| [1, u32::from(n < 2)])
+    });
+    let passes = |plant: &dyn Fn(&mut Story)| {
+        let mut story = scaled();
+        plant(&mut story);
+        let verdict = judge(&story.lines());
+        assert!(verdict.is_pass(), "{:?}", verdict.findings);
+    };
+    passes(&|story| restless(story, |n| [1 + (n % 2) as u32, 2]));
+    // One answer came too late.
+    passes(&|story| {
+        restless(story, |_| [1, 2]);
+        story.fleet[10].running.remove("n1");
+    });
+    // It was killed, and is back for less than the time that it is given; Redis cannot tell.
+    for (target, kind) in [("n1", FaultKind::Killed), ("redis", FaultKind::Adrift)] {
+        passes(&|story| {
+            restless(story, |_| [1, 4]);
+            story.demands.takeover_ms = None;
+            (story.fault.target, story.fault.kind) = (target.to_owned(), kind);
+            story.fault.until_us = 9 * SECOND_US;
+            story.demands.recovery_ms = Some(500);
+        });
+    }
 }
 
 #[test]
@@ -134,21 +181,76 @@ fn a_pool_that_moves_while_redis_is_away_is_found() {
 }
 
 #[test]
-fn a_started_node_that_nobody_wants_is_found() {
-    let last = |story: &mut Story, started: &[&str]| {
-        story
-            .fleet
-            .push(seen(9_000, &[("n0", 1), ("n1", 1)], started));
+fn one_answer_that_came_too_late_is_no_move() {
+    let passes = |missing: usize| {
+        let mut story = scaled();
+        story.demands.freezes_scaling = true;
+        (story.demands.takeover_ms, story.demands.converge_ms) = (None, None);
+        (story.fault.kind, story.fault.target) = (FaultKind::Adrift, "redis".to_owned());
+        story.fault.until_us = 7 * SECOND_US;
+        let all = &[("n0", 4), ("n1", 4)];
+        let looks = [5_600, 5_900, 6_200, 6_500].map(|at_ms| seen(at_ms, all, &["n0", "n1"]));
+        drop(story.fleet.splice(3..4, looks));
+        story.fleet[missing].running.remove("n1");
+        judge(&story.lines()).is_pass()
     };
-    scaled_breaks("no orphans", |story| last(story, &["n0", "n9"]));
-    scaled_breaks("no orphans", |story| {
-        story.demands.started_max = Some(1);
+    // The first that counts, one in the middle, the last.
+    for missing in [3, 4, 6] {
+        assert!(passes(missing), "{missing}");
+    }
+}
+
+/// Redis is away from 4 s to 5 s; the pool shrinks at 7 s.
+fn forgotten(story: &mut Story) {
+    story.demands.keeps_workers_share = Some(0.7);
+    story.demands.takeover_ms = None;
+    (story.fault.kind, story.fault.target) = (FaultKind::Killed, "redis".to_owned());
+    story.fault.until_us = 5 * SECOND_US;
+    story
+        .fleet
+        .insert(3, seen(4_500, &[("n0", 4), ("n1", 4)], &["n0", "n1"]));
+    story
+        .fleet
+        .insert(4, seen(4_800, &[("n0", 4), ("n1", 4)], &["n0", "n1"]));
+}
+
+#[test]
+fn a_pool_that_begins_anew_is_found() {
+    scaled_breaks("scaling is not reset", |story| {
+        forgotten(story);
+        story.demands.keeps_workers_ms = Some(3_000);
     });
-    scaled_breaks("no orphans", |story| {
-        story.fleet.iter_mut().for_each(|seen| seen.started.clear());
+    scaled_breaks("scaling is not reset", |story| {
+        forgotten(story);
+        story.demands.converge_ms = None;
+        story.fleet[3].running.remove("n1");
+        story.fleet[4].running.remove("n1");
     });
-    // Two processes of one name at a time, whatever becomes of them.
-    scaled_breaks("no orphans", |story| {
-        story.fleet[3].started = vec!["n0".to_owned(), "n0".to_owned()];
+    // Nobody looked: before, meanwhile, at all.
+    scaled_breaks("scaling is not reset", |story| {
+        story.demands.keeps_workers_share = Some(0.7);
     });
+    scaled_breaks("scaling is not reset", |story| {
+        forgotten(story);
+        drop(story.fleet.drain(3..5));
+    });
+    let fine: [fn(&mut Story); 3] = [
+        forgotten,
+        |story| {
+            forgotten(story);
+            story.demands.converge_ms = None;
+            story.fleet[4].running.remove("n1");
+        },
+        |story| {
+            forgotten(story);
+            story.demands.keeps_workers_ms = Some(3_000);
+            story.demands.keeps_workers_share = Some(0.2);
+        },
+    ];
+    for plant in fine {
+        let mut story = scaled();
+        plant(&mut story);
+        let verdict = judge(&story.lines());
+        assert!(verdict.is_pass(), "{:?}", verdict.findings);
+    }
 }

@@ -154,6 +154,8 @@ fn frozen_scaling() -> Scenario {
             desired_min: Some(3),
             grows_by: Some(4),
             freezes_scaling: true,
+            // While it lasts only: the load has fallen by its end, and who knows that shrinks the pool.
+            keeps_workers_share: Some(0.7),
             converge_ms: Some(5_000),
             ..demands()
         },

@@ -24,7 +24,7 @@ pub(super) fn storm() -> Scenario {
     Scenario {
         name: "storm",
         fault: "one of 3 nodes killed every 5 s, the leader frozen for 12 s, Redis killed and back every 20 s",
-        must_hold: "0 failed idempotent requests; acknowledged notes there exactly once; notes fail clearly within 1 s; epochs only grow",
+        must_hold: "0 failed idempotent requests; acknowledged notes there exactly once; notes fail clearly within 1 s; led again within 5 s, epochs only grow",
         layout: Layout {
             nodes: NODES,
             controllers: 2,
@@ -33,12 +33,14 @@ pub(super) fn storm() -> Scenario {
         },
         load: Load {
             note_every: 10,
+            read_every: 10,
             ..LOAD
         },
         seconds: 120,
         demands: Demands {
             desired_min: Some(2),
             note_fails_within_ms: Some(1_000),
+            takeover_ms: Some(5_000),
             ..demands()
         },
         plan: steps,
