@@ -70,11 +70,12 @@ pub struct KindSpec {
 }
 
 /// Whether running a request twice is the same as running it once.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Idempotent {
     /// For every request of the kind.
     Always,
     /// For none.
+    #[default]
     Never,
     /// For those whose top-level member of this name, a text, is one of these.
     Where(&'static str, &'static [&'static str]),

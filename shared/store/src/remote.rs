@@ -39,8 +39,8 @@ use script::{Scripts, scripts};
 const CHUNK: usize = 256;
 
 /// The store in a Redis server. Clones share one connection. When the server does not answer, the
-/// operations under way fail within a second and all others at once, until a probe, twice a second,
-/// finds it back.
+/// first operation under way fails within a second, the others soon after it and new ones at once,
+/// until a probe, twice a second, finds it back.
 #[derive(Clone, Debug)]
 pub struct RedisStore {
     link: Link,

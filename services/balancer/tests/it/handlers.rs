@@ -8,7 +8,9 @@ use schemars::{JsonSchema, schema_for};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tidepool_core::Kind;
-use tidepool_handler::{Call, Failure, Handler, Instance, KindSpec, Reply, StartError, Stop, Work};
+use tidepool_handler::{
+    Call, Failure, Handler, Idempotent, Instance, KindSpec, Reply, StartError, Stop, Work,
+};
 use tokio::sync::Notify;
 
 /// What a test asks for.
@@ -32,8 +34,8 @@ pub(crate) struct Stage {
     pub(crate) starts: AtomicU32,
     /// Starts that fail before one succeeds.
     pub(crate) failing_starts: AtomicU32,
-    /// Whether requests may run twice.
-    pub(crate) is_idempotent: bool,
+    /// Which requests may run twice.
+    pub(crate) idempotent: Idempotent,
 }
 
 /// A handler on a stage.
@@ -52,7 +54,7 @@ impl Actor {
             output_schema: schema(),
             limits: json!({}),
             example: json!({"act": "echo"}),
-            idempotent: stage.is_idempotent,
+            idempotent: stage.idempotent,
             slots_default: 1,
             affinity: None,
         };

@@ -8,6 +8,7 @@ use prometheus::Registry;
 use serde_json::json;
 use tidepool_balancer::{BalancerMetrics, Dialing, Hosting, HostingConfig, Nodes, Pool, PoolTable};
 use tidepool_core::{NodeId, SetTarget};
+use tidepool_handler::Idempotent;
 use tidepool_link::{LinkConfig, Local, Server};
 use tidepool_telemetry::Spans;
 use tidepool_wire::frame::Role;
@@ -32,13 +33,13 @@ struct TestNode {
     pool: Arc<Pool>,
     stage: Arc<Stage>,
     server: Server,
-    _node: Addr<Node>,
+    node: Addr<Node>,
 }
 
 impl TestNode {
-    async fn start(name: &str, workers: u32, is_idempotent: bool) -> Self {
+    async fn start(name: &str, workers: u32, idempotent: Idempotent) -> Self {
         let stage = Arc::new(Stage {
-            is_idempotent,
+            idempotent,
             ..Stage::default()
         });
         let metrics = BalancerMetrics::register(&Registry::new()).expect("fresh registry");
@@ -59,14 +60,7 @@ impl TestNode {
             },
         })
         .start();
-        let target = SetTarget {
-            pool: pool.name().clone(),
-            epoch: 1,
-            seq: 1,
-            n: workers,
-        };
-        node.try_send(Target(target))
-            .expect("the node takes orders");
+        order(&node, &pool, 1, workers);
         eventually(|| pool.ready_slots() == workers).await;
         let hosting = Hosting::new(HostingConfig {
             pools: vec![Arc::clone(&pool)],
@@ -86,8 +80,13 @@ impl TestNode {
             pool,
             stage,
             server,
-            _node: node,
+            node,
         }
+    }
+
+    /// Wants so many workers of it.
+    fn order(&self, seq: u64, n: u32) {
+        order(&self.node, &self.pool, seq, n);
     }
 
     /// Cuts every connection at once, as the death of a process does.
@@ -100,6 +99,17 @@ impl TestNode {
     }
 }
 
+fn order(node: &Addr<Node>, pool: &Pool, seq: u64, n: u32) {
+    let target = SetTarget {
+        pool: pool.name().clone(),
+        epoch: 1,
+        seq,
+        n,
+    };
+    node.try_send(Target(target))
+        .expect("the node takes orders");
+}
+
 /// A balancer that is linked to these nodes.
 struct Linked {
     balancer: Harness,
@@ -109,9 +119,8 @@ struct Linked {
 
 impl Linked {
     async fn to(nodes: &[&TestNode]) -> Self {
-        let is_idempotent = nodes.iter().any(|node| node.stage.is_idempotent);
         let stage = Arc::new(Stage {
-            is_idempotent,
+            idempotent: nodes[0].stage.idempotent,
             ..Stage::default()
         });
         let balancer = Harness::with(spec(), stage);
@@ -135,7 +144,7 @@ impl Linked {
 
 #[actix_web::test]
 async fn a_request_is_answered_by_a_worker_of_a_node() {
-    let node = TestNode::start("a", 2, false).await;
+    let node = TestNode::start("a", 2, Idempotent::Never).await;
     let linked = Linked::to(&[&node]).await;
     let response = linked.balancer.act("echo").await;
     assert_eq!(response.status(), 200);
@@ -152,7 +161,7 @@ async fn a_request_is_answered_by_a_worker_of_a_node() {
 
 #[actix_web::test]
 async fn what_a_handler_says_of_a_request_comes_back_as_from_a_worker_here() {
-    let node = TestNode::start("a", 1, false).await;
+    let node = TestNode::start("a", 1, Idempotent::Never).await;
     let linked = Linked::to(&[&node]).await;
     let balancer = &linked.balancer;
     let wrong = balancer.post(r#"{"act":7}"#).send().await.unwrap();
@@ -170,7 +179,7 @@ async fn what_a_handler_says_of_a_request_comes_back_as_from_a_worker_here() {
 
 #[actix_web::test]
 async fn a_caller_that_leaves_ends_the_work_on_the_node() {
-    let node = TestNode::start("a", 1, false).await;
+    let node = TestNode::start("a", 1, Idempotent::Never).await;
     let linked = Linked::to(&[&node]).await;
     let asked = linked.balancer.spawn("hold");
     eventually(|| node.running() == 1).await;
@@ -182,8 +191,8 @@ async fn a_caller_that_leaves_ends_the_work_on_the_node() {
 #[actix_web::test]
 async fn requests_beyond_the_slots_of_all_nodes_wait_at_the_balancer() {
     let (a, b) = (
-        TestNode::start("a", 1, false).await,
-        TestNode::start("b", 1, false).await,
+        TestNode::start("a", 1, Idempotent::Never).await,
+        TestNode::start("b", 1, Idempotent::Never).await,
     );
     let linked = Linked::to(&[&a, &b]).await;
     let balancer = &linked.balancer;
@@ -207,47 +216,51 @@ async fn requests_beyond_the_slots_of_all_nodes_wait_at_the_balancer() {
 
 #[actix_web::test]
 async fn work_that_may_run_twice_survives_the_death_of_its_node() {
-    let (a, b) = (
-        TestNode::start("a", 1, true).await,
-        TestNode::start("b", 1, true).await,
-    );
-    let linked = Linked::to(&[&a, &b]).await;
-    let asked = linked.balancer.spawn("hold");
-    eventually(|| a.running() + b.running() == 1).await;
-    let (first, second) = if a.running() == 1 { (&a, &b) } else { (&b, &a) };
-    first.die().await;
-    eventually(|| second.running() == 1).await;
-    second.stage.release.notify_one();
-    assert_eq!(asked.await.unwrap(), 200);
-    let lost = linked
-        .balancer
-        .metric(r#"tidepool_repeats_total{cause="lost",pool="act"}"#);
-    assert_eq!(lost, Some(1.0));
-    linked.balancer.stop().await;
+    for idempotent in [Idempotent::Always, Idempotent::Where("act", &["hold"])] {
+        let (a, b) = (
+            TestNode::start("a", 1, idempotent).await,
+            TestNode::start("b", 1, idempotent).await,
+        );
+        let linked = Linked::to(&[&a, &b]).await;
+        let asked = linked.balancer.spawn("hold");
+        eventually(|| a.running() + b.running() == 1).await;
+        let (first, second) = if a.running() == 1 { (&a, &b) } else { (&b, &a) };
+        first.die().await;
+        eventually(|| second.running() == 1).await;
+        second.stage.release.notify_one();
+        assert_eq!(asked.await.unwrap(), 200);
+        let lost = linked
+            .balancer
+            .metric(r#"tidepool_repeats_total{cause="lost",pool="act"}"#);
+        assert_eq!(lost, Some(1.0));
+        linked.balancer.stop().await;
+    }
 }
 
 #[actix_web::test]
 async fn work_that_must_not_run_twice_is_told_as_lost() {
-    let (a, b) = (
-        TestNode::start("a", 1, false).await,
-        TestNode::start("b", 1, false).await,
-    );
-    let linked = Linked::to(&[&a, &b]).await;
-    let asked = linked.balancer.post(r#"{"act":"hold"}"#).send();
-    let asked = actix_web::rt::spawn(asked);
-    eventually(|| a.running() + b.running() == 1).await;
-    let (first, second) = if a.running() == 1 { (&a, &b) } else { (&b, &a) };
-    first.die().await;
-    problem(asked.await.unwrap().unwrap(), 500, "worker_lost").await;
-    assert_eq!(second.running(), 0);
-    linked.balancer.stop().await;
+    for idempotent in [Idempotent::Never, Idempotent::Where("act", &["echo"])] {
+        let (a, b) = (
+            TestNode::start("a", 1, idempotent).await,
+            TestNode::start("b", 1, idempotent).await,
+        );
+        let linked = Linked::to(&[&a, &b]).await;
+        let asked = linked.balancer.post(r#"{"act":"hold"}"#).send();
+        let asked = actix_web::rt::spawn(asked);
+        eventually(|| a.running() + b.running() == 1).await;
+        let (first, second) = if a.running() == 1 { (&a, &b) } else { (&b, &a) };
+        first.die().await;
+        problem(asked.await.unwrap().unwrap(), 500, "worker_lost").await;
+        assert_eq!(second.running(), 0);
+        linked.balancer.stop().await;
+    }
 }
 
 #[actix_web::test]
 async fn a_request_that_two_nodes_die_of_is_set_aside() {
     let mut nodes = Vec::new();
     for name in ["a", "b", "c"] {
-        nodes.push(TestNode::start(name, 1, true).await);
+        nodes.push(TestNode::start(name, 1, Idempotent::Always).await);
     }
     let linked = Linked::to(&nodes.iter().collect::<Vec<_>>()).await;
     let asked = actix_web::rt::spawn(linked.balancer.post(r#"{"act":"hold"}"#).send());
@@ -270,8 +283,8 @@ async fn a_request_that_two_nodes_die_of_is_set_aside() {
 #[actix_web::test]
 async fn a_draining_node_costs_nobody_a_request() {
     let (a, b) = (
-        TestNode::start("a", 1, false).await,
-        TestNode::start("b", 1, false).await,
+        TestNode::start("a", 1, Idempotent::Never).await,
+        TestNode::start("b", 1, Idempotent::Never).await,
     );
     let linked = Linked::to(&[&a, &b]).await;
     a.server.drain();
@@ -284,7 +297,7 @@ async fn a_draining_node_costs_nobody_a_request() {
 
 #[actix_web::test]
 async fn a_node_that_stops_finishes_what_it_has() {
-    let node = TestNode::start("a", 1, false).await;
+    let node = TestNode::start("a", 1, Idempotent::Never).await;
     let linked = Linked::to(&[&node]).await;
     let asked = linked.balancer.spawn("hold");
     eventually(|| node.running() == 1).await;
@@ -302,9 +315,23 @@ async fn a_node_that_stops_finishes_what_it_has() {
 
 #[actix_web::test]
 async fn what_waits_at_a_node_that_stops_begins_on_another() {
+    waits_and_moves_on(|a| {
+        a.server.drain();
+        a.pool.dismiss_waiting();
+    })
+    .await;
+}
+
+#[actix_web::test]
+async fn what_waits_at_a_node_whose_last_worker_is_retired_begins_on_another() {
+    waits_and_moves_on(|a| a.order(2, 0)).await;
+}
+
+/// Something happens to a node where a request waits, which begins on another one then.
+async fn waits_and_moves_on(happens: impl FnOnce(&TestNode)) {
     let (a, b) = (
-        TestNode::start("a", 1, false).await,
-        TestNode::start("b", 1, false).await,
+        TestNode::start("a", 1, Idempotent::Never).await,
+        TestNode::start("b", 1, Idempotent::Never).await,
     );
     let (first, second) = (Linked::to(&[&a]).await, Linked::to(&[&a, &b]).await);
     let held = first.balancer.spawn("hold");
@@ -312,8 +339,7 @@ async fn what_waits_at_a_node_that_stops_begins_on_another() {
     // One of them waits at `a`, whose only slot each balancer may use.
     let asked: Vec<_> = (0..2).map(|_| second.balancer.spawn("hold")).collect();
     eventually(|| b.running() == 1 && a.pool.in_flight() == 2).await;
-    a.server.drain();
-    a.pool.dismiss_waiting();
+    happens(&a);
     eventually(|| a.pool.in_flight() == 1).await;
     eventually(|| {
         b.stage.release.notify_one();
@@ -331,7 +357,7 @@ async fn what_waits_at_a_node_that_stops_begins_on_another() {
 
 #[actix_web::test]
 async fn the_slots_of_a_balancer_that_is_gone_go_to_the_others() {
-    let node = TestNode::start("a", 4, true).await;
+    let node = TestNode::start("a", 4, Idempotent::Always).await;
     let gone = Linked::to(&[&node]).await;
     let asked: Vec<_> = (0..4).map(|_| gone.balancer.spawn("hold")).collect();
     eventually(|| node.running() == 4).await;

@@ -11,7 +11,7 @@ use redis::{Client, RedisError, RedisResult};
 use tidepool_core::Timestamp;
 use tidepool_core::status::ComponentHealth;
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use super::circuit::{Circuit, Era, probe_delay, unavailable};
 use super::refusal::{Effect, explain};
@@ -23,6 +23,9 @@ use crate::port::StoreFuture;
 /// An operation answers or fails within this time. A little less than the second that is
 /// promised, because the failure has to travel too.
 const OPERATION_TIMEOUT: Duration = Duration::from_millis(900);
+/// What an operation under way has left when the server falls silent for another one: whoever waits
+/// for its turn behind it must not wait for as long once more.
+const LAST_CHANCE: Duration = Duration::from_millis(200);
 /// One attempt to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(400);
 /// One probe, with the connection that it makes.
@@ -51,6 +54,8 @@ struct Shared {
     admitted: Semaphore,
     in_flight: Semaphore,
     circuit: Mutex<Circuit>,
+    /// The era in which the server was lost last.
+    lost: watch::Sender<Option<Era>>,
     is_probed: AtomicBool,
     clock: Clock,
     runtime: Handle,
@@ -81,6 +86,7 @@ impl Link {
             admitted: Semaphore::new(ADMITTED_MAX),
             in_flight: Semaphore::new(IN_FLIGHT_MAX),
             circuit: Mutex::default(),
+            lost: watch::Sender::default(),
             is_probed: AtomicBool::new(false),
             clock,
             runtime,
@@ -114,14 +120,16 @@ impl Link {
                         "{ADMITTED_MAX} operations wait for it"
                     )));
                 };
-                let attempt = tokio::time::timeout(OPERATION_TIMEOUT, shared.attempt(operation));
-                match attempt.await {
-                    Ok(Ok(value)) => {
+                let outcome = tokio::select! {
+                    outcome = shared.attempt(operation) => outcome,
+                    () = shared.silence(era) => return Err(shared.fell_silent(era)),
+                };
+                match outcome {
+                    Ok(value) => {
                         shared.answered(era);
                         Ok(value)
                     }
-                    Ok(Err(error)) => Err(shared.failed(era, &error)),
-                    Err(_) => Err(shared.fell_silent(era)),
+                    Err(error) => Err(shared.failed(era, &error)),
                 }
             };
             // Fails only when the runtime shuts down.
@@ -142,6 +150,18 @@ impl Shared {
             Err(error) if error.is_connection_refusal() => operation(self.connection()).await,
             outcome => outcome,
         }
+    }
+
+    /// Ends when an operation of this era has waited for long enough.
+    async fn silence(&self, era: Era) {
+        let mut lost = self.lost.subscribe();
+        let others = async {
+            // The sender is here.
+            let _ = lost.wait_for(|lost| *lost == Some(era)).await;
+            tokio::time::sleep(LAST_CHANCE).await;
+        };
+        // Either says enough.
+        let _ = tokio::time::timeout(OPERATION_TIMEOUT, others).await;
     }
 
     fn connection(&self) -> ConnectionManager {
@@ -181,7 +201,9 @@ impl Shared {
     }
 
     fn lose(self: &Arc<Self>, era: Era, reason: &str) {
-        if self.circuit.lock().lost(era, reason, (self.clock)()) {
+        let is_news = self.circuit.lock().lost(era, reason, (self.clock)());
+        if is_news {
+            self.lost.send_replace(Some(era));
             tracing::error!(server = self.server.name, reason, "Redis is away");
         }
         self.start_probing();

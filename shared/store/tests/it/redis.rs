@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tidepool_store::{Epoch, Lease, Log, Position, RedisStore, StoreError, wait};
+use tidepool_store::{Epoch, Lease, Log, Position, RedisStore, StoreError, StoreFuture, wait};
 use tidepool_testing::RedisServer;
 
 use crate::conformance::conformance;
@@ -86,6 +86,29 @@ async fn fails_in_time_while_the_server_is_frozen_and_recovers() {
     for _ in 0..3 {
         assert_fails_in_time(&store).await;
     }
+    server.signal("CONT");
+    assert_recovers(&store).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_comes_late_to_a_silent_server_does_not_wait_as_long_again() {
+    let server = RedisServer::start();
+    let store = RedisStore::connect(&server.url()).await.unwrap();
+    append(&store).await.unwrap();
+    server.signal("STOP");
+    let ended = |tail: StoreFuture<Position>| {
+        tokio::spawn(async move {
+            assert!(tail.await.is_err());
+            Instant::now()
+        })
+    };
+    let first = ended(store.tail("s"));
+    tokio::time::sleep(PROMISED / 2).await;
+    let second = ended(store.tail("s"));
+    let (first, second) = (first.await.unwrap(), second.await.unwrap());
+    // On its own it would wait for half a second longer than the first.
+    let longer = second.saturating_duration_since(first);
+    assert!(longer < PROMISED * 2 / 5, "{longer:?}");
     server.signal("CONT");
     assert_recovers(&store).await;
 }
