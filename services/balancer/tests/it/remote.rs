@@ -347,10 +347,10 @@ async fn waits_and_moves_on(happens: impl FnOnce(&TestNode)) {
     })
     .await;
     for asked in asked {
-        assert_eq!(asked.await.unwrap(), 200);
+        assert_eq!(asked.await.expect("an end"), 200);
     }
     a.stage.release.notify_one();
-    assert_eq!(held.await.unwrap(), 200);
+    assert_eq!(held.await.expect("an end"), 200);
     first.balancer.stop().await;
     second.balancer.stop().await;
 }
