@@ -68,6 +68,8 @@ pub struct Demands {
     pub keeps_workers_share: Option<f64>,
     /// That time; unset: none. Where the load has fallen meanwhile, whoever knows that may shrink.
     pub keeps_workers_ms: Option<u64>,
+    /// Whether a note that failed, and that a read did not find afterwards, must never be there.
+    pub nothing_comes_late: bool,
     /// Most nodes that controllers may have started when all is over.
     pub started_max: Option<usize>,
 }

@@ -15,7 +15,7 @@ const WAIT_MAX_US: u64 = 500_000;
 type Law = fn(&History, &Figures) -> Vec<String>;
 
 /// All laws, by name.
-pub(super) const LAWS: [(&str, Law); 30] = [
+pub(super) const LAWS: [(&str, Law); 31] = [
     ("ended once", ended_once),
     ("time goes on", time_goes_on),
     ("own answers", own_answers),
@@ -35,6 +35,7 @@ pub(super) const LAWS: [(&str, Law); 30] = [
     ("bounded memory", bounded_memory),
     ("kept notes", notes::kept_notes),
     ("reads see what was kept", notes::reads_see),
+    ("nothing comes late", notes::nothing_comes_late),
     ("notes fail at once", notes::notes_fail_at_once),
     ("epochs grow", epochs_grow),
     ("one writer an epoch", one_writer),

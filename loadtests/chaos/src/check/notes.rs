@@ -1,7 +1,7 @@
 //! The laws about notes: what was acknowledged is kept, what was kept is seen, and whoever is told no is
 //! told at once.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::figures::is_unknown;
 use super::laws::{cases, over};
@@ -115,6 +115,38 @@ pub(super) fn reads_see(history: &History, _: &Figures) -> Vec<String> {
         ))
     });
     wrong.collect()
+}
+
+/// A node that was silent does not store, when it wakes, what its callers were told was lost: once a read
+/// came after that and did not find a note, nobody finds it any more.
+pub(super) fn nothing_comes_late(history: &History, _: &Figures) -> Vec<String> {
+    if !history.header.demands.nothing_comes_late {
+        return Vec::new();
+    }
+    let failed = of_kind(history, RequestKind::Note).filter(|note| !note.is_good());
+    let failed: HashMap<u64, u64> = failed.map(|note| (note.id, note.ended_us)).collect();
+    let mut missed_us: HashMap<u64, u64> = HashMap::new();
+    for (read, note, times) in good_reads(history) {
+        if times == 0
+            && failed
+                .get(&note)
+                .is_some_and(|ended| read.sent_us >= *ended)
+        {
+            let first = missed_us.entry(note).or_insert(read.ended_us);
+            *first = read.ended_us.min(*first);
+        }
+    }
+    let read = good_reads(history).filter(|(read, note, times)| {
+        let missed = missed_us.get(note);
+        *times > 0 && missed.is_some_and(|missed| read.sent_us >= *missed)
+    });
+    let in_the_end = history.found.iter().filter(|found| found.times > 0);
+    let in_the_end = in_the_end.map(|found| found.id);
+    let late = read.map(|(_, note, _)| note).chain(in_the_end);
+    let late: BTreeSet<u64> = late.filter(|note| missed_us.contains_key(note)).collect();
+    let told = late.into_iter();
+    told.map(|note| format!("note {note} failed, was not found, and is there now"))
+        .collect()
 }
 
 /// Whoever only reads is served.

@@ -142,3 +142,42 @@ fn a_read_that_says_nothing_is_no_answer() {
         (story.requests[417].times, story.requests[417].is_own) = (None, false);
     });
 }
+
+/// The note was told as lost with its node, and a read that came after did not find it.
+fn lost_and_not_seen(story: &mut Story) {
+    reads(story);
+    story.demands.nothing_comes_late = true;
+    fails(&mut story.requests[405], 500, "worker_lost");
+    let reads = story.requests.iter_mut();
+    let reads = reads.filter(|r| r.kind == RequestKind::Read);
+    reads.for_each(|read| read.times = Some(0));
+    story.found[1].times = 0;
+}
+
+#[test]
+fn a_note_that_comes_late_is_found() {
+    let mut story = Story::new();
+    lost_and_not_seen(&mut story);
+    let verdict = judge(&story.lines());
+    assert!(verdict.is_pass(), "{:?}", verdict.findings);
+    breaks("nothing comes late", |story| {
+        lost_and_not_seen(story);
+        story.found[1].times = 1;
+    });
+    breaks("nothing comes late", |story| {
+        lost_and_not_seen(story);
+        story.requests[997].times = Some(1);
+    });
+    // Every read of it was sent before it had failed.
+    let mut story = Story::new();
+    lost_and_not_seen(&mut story);
+    story.requests[405].ended_us = 20 * SECOND_US;
+    story.found[1].times = 1;
+    let verdict = judge(&story.lines());
+    assert!(
+        verdict
+            .findings
+            .iter()
+            .all(|f| f.law != "nothing comes late")
+    );
+}
