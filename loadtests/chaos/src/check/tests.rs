@@ -1,5 +1,6 @@
 mod ends;
 mod fleet;
+mod held;
 mod notes;
 mod silence;
 
