@@ -58,6 +58,8 @@ pub struct Demands {
     pub note_fails_within_ms: Option<u64>,
     /// Desired states that must have been seen, at least: else nothing was shown.
     pub desired_min: Option<usize>,
+    /// Whether what a leader wrote may come after what it wrote later: it was on its way when it was cut off.
+    pub orders_come_late: bool,
     /// Longest time after which a node that was frozen or cut off answers again.
     pub heals_ms: Option<u64>,
     /// Share of reads that must be answered well.

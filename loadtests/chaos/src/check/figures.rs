@@ -146,12 +146,18 @@ impl Figures {
             reads_found: reads().filter(|r| r.times.is_some_and(|n| n > 0)).count(),
             wanted: scaling::wanted(history),
             unsettled_ms: scaling::unsettled(history).map(|(from, until)| (until - from) / 1_000),
-            takeovers_ms: fleet::takeovers(history)
-                .into_iter()
-                .map(|(_, ms)| ms)
-                .collect(),
+            takeovers_ms: takeovers_ms(history),
         }
     }
+}
+
+/// Told where somebody had to lead in place of another.
+fn takeovers_ms(history: &History) -> Vec<Option<u64>> {
+    if history.header.demands.takeover_ms.is_none() {
+        return Vec::new();
+    }
+    let taken = fleet::takeovers(history).into_iter();
+    taken.map(|(_, ms)| ms).collect()
 }
 
 pub(super) fn echo(history: &History) -> impl Iterator<Item = &Request> {
