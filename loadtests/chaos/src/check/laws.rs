@@ -355,7 +355,8 @@ fn epochs_grow(history: &History, _: &Figures) -> Vec<String> {
     let may_be_late = history.header.demands.orders_come_late;
     for pair in records.windows(2) {
         let is_newer = (pair[1].epoch, pair[1].seq) > (pair[0].epoch, pair[0].seq);
-        if !is_newer && !(may_be_late && pair[1].epoch == pair[0].epoch) {
+        let is_late = may_be_late && pair[1].epoch == pair[0].epoch;
+        if !is_newer && !is_late {
             told.push(format!(
                 "epoch {}, order {} follows epoch {}, order {}",
                 pair[1].epoch, pair[1].seq, pair[0].epoch, pair[0].seq
