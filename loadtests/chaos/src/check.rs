@@ -3,6 +3,7 @@
 
 mod figures;
 mod fleet;
+mod held;
 mod laws;
 mod notes;
 mod scaling;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::history::{Desired, Fault, Fleet, Found, Header, Line, Request, Sample};
 pub use figures::{Figures, Spread};
+pub use held::Held;
 
 /// Findings of one law that are told; the others are counted.
 const TOLD_MAX: usize = 5;
@@ -27,6 +29,12 @@ pub struct Demands {
     pub failed_max: Option<usize>,
     /// Whether what was under way at a balancer that was killed may be lost, if its caller is told.
     pub lost_with_balancer: bool,
+    /// Longest time from when a balancer that was frozen wakes until whoever waits there is answered. Who
+    /// has given up by then, or is told that the deadline has passed, counts as no failure.
+    pub held_answered_ms: Option<u64>,
+    /// p99 of echo at other balancers than the one that is frozen, until that has had the time to recover,
+    /// as a multiple of what it was before.
+    pub elsewhere_p99_ratio_max: Option<f64>,
     /// Whether echo requests that are not answered well must be refused (429, 503).
     pub refused_only: bool,
     /// Longest time after which nothing is handed to a node that is frozen or cut off, and nobody waits
@@ -50,6 +58,8 @@ pub struct Demands {
     pub note_fails_within_ms: Option<u64>,
     /// Desired states that must have been seen, at least: else nothing was shown.
     pub desired_min: Option<usize>,
+    /// Whether what a leader wrote may come after what it wrote later: it was on its way when it was cut off.
+    pub orders_come_late: bool,
     /// Longest time after which a node that was frozen or cut off answers again.
     pub heals_ms: Option<u64>,
     /// Share of reads that must be answered well.
@@ -70,6 +80,8 @@ pub struct Demands {
     pub keeps_workers_ms: Option<u64>,
     /// Whether a note that failed, and that a read did not find afterwards, must never be there.
     pub nothing_comes_late: bool,
+    /// Whether a note must have been refused for want of the store: else nothing was shown.
+    pub lost_store_is_told: bool,
     /// Most nodes that controllers may have started when all is over.
     pub started_max: Option<usize>,
 }

@@ -1,6 +1,6 @@
 //! Callers that do not wait for one another: requests at a fixed rate whatever comes back.
 //!
-//! A caller knows all balancers. A request goes to one of them, in turn; when that one refuses the
+//! A caller knows all balancers. Requests go to them in turn, those of each kind too; when that one refuses the
 //! connection nothing has been sent, and the request is offered to the next one, once each. Nothing
 //! else is ever sent twice: whatever comes after a connection is there is what is written down.
 
@@ -60,6 +60,13 @@ impl Load {
         } else {
             RequestKind::Echo
         }
+    }
+
+    /// Whose turn it is among the balancers. It moves on by one more after as many requests as there is a note
+    /// or a read in: every tenth request would always come to the same one of two.
+    fn turn(&self, id: u64) -> u64 {
+        let every = self.note_every.max(self.read_every);
+        id + id.checked_div(every).unwrap_or(0)
     }
 
     /// Which of the reads a request is.
@@ -184,7 +191,7 @@ impl Callers {
             status: 0,
             code: None,
             worker: None,
-            balancer: id as usize % self.balancers.len(),
+            balancer: self.load.turn(id) as usize % self.balancers.len(),
             attempts: 0,
             is_own: false,
             note: (kind == RequestKind::Read).then(|| self.load.note_before(id)),
@@ -366,4 +373,26 @@ fn tag(id: u64) -> String {
 /// A duration as histories have it.
 pub(crate) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_of_each_kind_come_to_every_balancer() {
+        let load = Load {
+            rate_per_s: 200.0,
+            note_every: 10,
+            read_every: 10,
+            work_ms: 20,
+            spin_ms: 0,
+        };
+        for kind in [RequestKind::Echo, RequestKind::Note, RequestKind::Read] {
+            let ids = (0..10_000).filter(|id| load.kind(*id) == kind);
+            let firsts = ids.map(|id| load.turn(id).is_multiple_of(2));
+            let (firsts, others): (Vec<bool>, Vec<bool>) = firsts.partition(|is_first| *is_first);
+            assert!(firsts.len().abs_diff(others.len()) <= 1, "{kind:?}");
+        }
+    }
 }

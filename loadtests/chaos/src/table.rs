@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use tidepool_chaos::check::{Figures, Spread};
+use tidepool_chaos::check::{Figures, Held, Spread};
 use tidepool_chaos::run::{Options, Outcome};
 use tidepool_chaos::scenario::Scenario;
 
@@ -97,6 +97,9 @@ fn measured(figures: &Figures) -> String {
         (0, _) => Ok(()),
         (states, epochs) => write!(told, "; {states} desired states of {epochs} epochs"),
     };
+    told += &figures
+        .held
+        .map_or_else(String::new, |held| frozen(held, &figures.elsewhere));
     told += &scaling(figures);
     let _ = figures
         .rss_max_mib
@@ -106,6 +109,24 @@ fn measured(figures: &Figures) -> String {
         let _ = write!(told, "; {times} x {end}");
     }
     told
+}
+
+/// What there is to be told of balancers that were frozen.
+fn frozen(held: Held, elsewhere: &Spread) -> String {
+    let Held {
+        all,
+        given_up,
+        told_late,
+        answered_after_ms,
+    } = held;
+    let last = answered_after_ms.map_or_else(
+        || "none answered once it woke".to_owned(),
+        |ms| format!("the last answered {ms} ms after it woke"),
+    );
+    format!(
+        "; {all} at a frozen balancer: {given_up} given up, {told_late} told as late, {last}; elsewhere {} ms",
+        spread(elsewhere)
+    )
 }
 
 /// What there is to be told of reads, of nodes that were silent, and of who ran what.

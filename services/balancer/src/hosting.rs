@@ -3,6 +3,7 @@
 
 mod credits;
 mod exchange;
+mod silence;
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -85,7 +86,7 @@ impl Hosting {
             .for_each(|pool| pool.send_back_if_deserted());
         let pools = self.0.pools.values();
         let slots = pools.map(|pool| (pool.name().clone(), pool.offered_slots()));
-        self.0.credits.lock().tell(slots);
+        self.0.credits.lock().tell(slots, Instant::now());
     }
 }
 
@@ -132,12 +133,12 @@ impl Host for Hosting {
     }
 
     fn control_up(&self, peer: &Rc<Peer>, steering: Steering) {
-        self.0.credits.lock().join(peer, steering);
+        self.0.credits.lock().join(peer, steering, Instant::now());
         self.tell();
     }
 
     fn demand(&self, peer: &Rc<Peer>, ping: Ping) {
-        self.0.credits.lock().want(peer, &ping);
+        self.0.credits.lock().want(peer, &ping, Instant::now());
         self.tell();
     }
 

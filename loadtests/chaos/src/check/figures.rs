@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::held::{self, Held};
 use super::{History, fleet, scaling};
 use crate::history::{Fault, FaultKind, Request, RequestKind};
 
@@ -63,6 +64,11 @@ pub struct Figures {
     pub faulty: Spread,
     /// Good echo answers after the last fault and the time to recover from it.
     pub recovered: Spread,
+    /// Good echo answers of other balancers than the one that was frozen, until that had had the time to
+    /// recover.
+    pub elsewhere: Spread,
+    /// Those who were at a balancer while it was frozen.
+    pub held: Option<Held>,
     /// Refusals, from when they were sent.
     pub refusals: Spread,
     /// Other ends than good ones, by status and code.
@@ -126,6 +132,8 @@ impl Figures {
             healthy: latency(&|r| is_timed(r) && r.ended_us < from_us),
             faulty: latency(&|r| is_timed(r) && r.ended_us >= from_us),
             recovered: latency(&|r| r.intended_us >= recovered_us),
+            elsewhere: held::elsewhere(history),
+            held: held::figures(history),
             refusals: Spread::of(refusals(history).map(|r| r.ended_us.saturating_sub(r.sent_us))),
             ends: ends(history),
             slow_share: slow_share(history),
@@ -138,12 +146,18 @@ impl Figures {
             reads_found: reads().filter(|r| r.times.is_some_and(|n| n > 0)).count(),
             wanted: scaling::wanted(history),
             unsettled_ms: scaling::unsettled(history).map(|(from, until)| (until - from) / 1_000),
-            takeovers_ms: fleet::takeovers(history)
-                .into_iter()
-                .map(|(_, ms)| ms)
-                .collect(),
+            takeovers_ms: takeovers_ms(history),
         }
     }
+}
+
+/// Told where somebody had to lead in place of another.
+fn takeovers_ms(history: &History) -> Vec<Option<u64>> {
+    if history.header.demands.takeover_ms.is_none() {
+        return Vec::new();
+    }
+    let taken = fleet::takeovers(history).into_iter();
+    taken.map(|(_, ms)| ms).collect()
 }
 
 pub(super) fn echo(history: &History) -> impl Iterator<Item = &Request> {

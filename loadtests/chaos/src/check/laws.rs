@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::figures::{echo, faulty_span, healed};
-use super::{Figures, History, fleet, notes, scaling};
+use super::{Figures, History, fleet, held, notes, scaling};
 use crate::history::{Fault, FaultKind, Request, RequestKind};
 
 /// A balancer that is killed is not gone at once.
@@ -15,7 +15,7 @@ const WAIT_MAX_US: u64 = 500_000;
 type Law = fn(&History, &Figures) -> Vec<String>;
 
 /// All laws, by name.
-pub(super) const LAWS: [(&str, Law); 31] = [
+pub(super) const LAWS: [(&str, Law); 34] = [
     ("ended once", ended_once),
     ("time goes on", time_goes_on),
     ("own answers", own_answers),
@@ -26,6 +26,8 @@ pub(super) const LAWS: [(&str, Law); 31] = [
     ("silent nodes get nothing", silent_nodes),
     ("nobody waits for a silent node", nobody_waits),
     ("healing", healing),
+    ("a woken balancer answers", held::woken_answers),
+    ("others are unmoved", held::others_are_unmoved),
     ("p99 under fault", p99_under_fault),
     ("share of slow nodes", slow_share),
     ("recovery", recovery),
@@ -41,6 +43,7 @@ pub(super) const LAWS: [(&str, Law); 31] = [
     ("one writer an epoch", one_writer),
     ("reads go on", notes::reads_go_on),
     ("a full disk is told", notes::full_disk_is_told),
+    ("a lost store is told", notes::lost_store_is_told),
     ("convergence", scaling::converges),
     ("takeover", fleet::takeover),
     ("scaling", scaling::scales),
@@ -89,6 +92,7 @@ fn own_answers(history: &History, _: &Figures) -> Vec<String> {
 fn clear_ends(history: &History, _: &Figures) -> Vec<String> {
     let silent = history.requests.iter();
     let silent = silent.filter(|r| !r.is_good() && (r.code.is_none() || is_vague(r)));
+    let silent = silent.filter(|r| !held::is_excused(history, r));
     cases(silent, "ended without a clear reason")
 }
 
@@ -122,6 +126,7 @@ fn good_share(history: &History, figures: &Figures) -> Vec<String> {
 fn failed(history: &History) -> impl Iterator<Item = &Request> {
     let is_excused = history.header.demands.lost_with_balancer;
     let failed = history.requests.iter().filter(|r| !r.is_good());
+    let failed = failed.filter(|r| !held::is_excused(history, r));
     failed.filter(move |r| !is_excused || !was_lost(history, r))
 }
 
@@ -337,7 +342,8 @@ fn bounded_memory(history: &History, figures: &Figures) -> Vec<String> {
     }
 }
 
-/// The stream of desired states goes on: epochs never fall, and order within one never does.
+/// The stream of desired states goes on: epochs never fall, and order within one never does, unless what
+/// its writer had sent may have lain on the way. Whoever follows goes by the order.
 fn epochs_grow(history: &History, _: &Figures) -> Vec<String> {
     let least = history.header.demands.desired_min.unwrap_or(0);
     let mut told = over(history.desired.len() < least, || {
@@ -346,8 +352,11 @@ fn epochs_grow(history: &History, _: &Figures) -> Vec<String> {
     });
     let mut records: Vec<_> = history.desired.iter().collect();
     records.sort_by_key(|record| record.position);
+    let may_be_late = history.header.demands.orders_come_late;
     for pair in records.windows(2) {
-        if (pair[1].epoch, pair[1].seq) <= (pair[0].epoch, pair[0].seq) {
+        let is_newer = (pair[1].epoch, pair[1].seq) > (pair[0].epoch, pair[0].seq);
+        let is_late = may_be_late && pair[1].epoch == pair[0].epoch;
+        if !is_newer && !is_late {
             told.push(format!(
                 "epoch {}, order {} follows epoch {}, order {}",
                 pair[1].epoch, pair[1].seq, pair[0].epoch, pair[0].seq

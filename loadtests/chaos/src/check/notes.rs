@@ -189,3 +189,20 @@ pub(super) fn full_disk_is_told(history: &History, _: &Figures) -> Vec<String> {
     });
     told.collect()
 }
+
+/// Where the store cannot be reached, somebody is told so: else nothing was cut.
+pub(super) fn lost_store_is_told(history: &History, _: &Figures) -> Vec<String> {
+    if !history.header.demands.lost_store_is_told {
+        return Vec::new();
+    }
+    let faults = history.faults.iter();
+    let adrift: Vec<_> = faults.filter(|f| f.kind == FaultKind::Adrift).collect();
+    let is_told = of_kind(history, RequestKind::Note).any(|r| {
+        let is_refused = r.code.as_deref() == Some("dependency_unavailable");
+        let mut lost = adrift.iter().map(|fault| fault.from_us..fault.until_us);
+        is_refused && lost.any(|lost| lost.contains(&r.sent_us))
+    });
+    over(!is_told, || {
+        "no note was refused by who could not reach the store, so nothing was shown".to_owned()
+    })
+}

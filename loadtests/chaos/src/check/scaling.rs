@@ -17,10 +17,17 @@ const SEEN_AGAIN_US: u64 = 1_000_000;
 
 type Workers = BTreeMap<String, u32>;
 
-/// The stream in its order.
+/// The stream in its order. What comes after something newer is nobody's to follow.
 pub(super) fn stream(history: &History) -> Vec<&Desired> {
     let mut records: Vec<_> = history.desired.iter().collect();
     records.sort_by_key(|record| record.position);
+    let mut newest = None;
+    records.retain(|record| {
+        let order = Some((record.epoch, record.seq));
+        let is_newer = order > newest;
+        newest = newest.max(order);
+        is_newer
+    });
     records
 }
 

@@ -1,5 +1,6 @@
 mod ends;
 mod fleet;
+mod held;
 mod notes;
 mod silence;
 
@@ -296,6 +297,23 @@ fn an_epoch_that_falls_is_found() {
         story.desired.push(late);
     });
     breaks("epochs grow", |story| story.desired.truncate(1));
+    // An older order within one epoch: what was on its way may come late, what is of an old epoch may not.
+    let late = |story: &mut Story, epoch: u64| {
+        story.desired[2].seq = 5;
+        let mut late = story.desired[2].clone();
+        (late.position, late.epoch, late.seq) = (4, epoch, 4);
+        story.desired.push(late);
+    };
+    breaks("epochs grow", |story| late(story, 8));
+    breaks("epochs grow", |story| {
+        story.demands.orders_come_late = true;
+        late(story, 7);
+        story.desired[3].writer = Some("c0".to_owned());
+    });
+    let mut story = Story::new();
+    story.demands.orders_come_late = true;
+    late(&mut story, 8);
+    assert!(judge(&story.lines()).is_pass());
 }
 
 #[test]

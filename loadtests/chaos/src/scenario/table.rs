@@ -1,6 +1,7 @@
 //! All scenarios.
 
 mod apart;
+mod balancers;
 mod disk;
 mod operations;
 mod scaling;
@@ -53,6 +54,7 @@ pub fn table() -> Vec<Scenario> {
     let together = vec![storm::storm()];
     [
         nodes(),
+        balancers::rows(),
         ways(),
         redis(),
         controllers(),
@@ -90,7 +92,6 @@ fn nodes() -> Vec<Scenario> {
             },
             plan: node_kills,
         },
-        balancer_kills(),
         Scenario {
             name: "node-freeze",
             fault: "SIGSTOP of one of 4 nodes for up to 30 s, then SIGCONT",
@@ -146,23 +147,6 @@ fn slow_node() -> Scenario {
             };
             spell(length, weather, FaultKind::Slow)
         },
-    }
-}
-
-fn balancer_kills() -> Scenario {
-    Scenario {
-        name: "balancer-kills",
-        fault: "SIGKILL of one of 2 balancers in turn every 5 s, back after 1 s",
-        must_hold: "only what was under way at the balancer that died is lost, and its callers are told by the lost connection; notes as acknowledged",
-        layout: WITH_REDIS,
-        load: WITH_NOTES,
-        seconds: 60,
-        demands: Demands {
-            lost_with_balancer: true,
-            failed_max: Some(0),
-            ..demands()
-        },
-        plan: |length, _| kills(length, |n| Who::Balancer(n % LAYOUT.balancers)),
     }
 }
 

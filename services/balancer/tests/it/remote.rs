@@ -9,9 +9,9 @@ use serde_json::json;
 use tidepool_balancer::{BalancerMetrics, Dialing, Hosting, HostingConfig, Nodes, Pool, PoolTable};
 use tidepool_core::{NodeId, SetTarget};
 use tidepool_handler::Idempotent;
-use tidepool_link::{LinkConfig, Local, Server};
+use tidepool_link::{Control, ControlEvent, LinkConfig, Local, Server, Tcp};
 use tidepool_telemetry::Spans;
-use tidepool_wire::frame::Role;
+use tidepool_wire::frame::{Demand, Ping, Role};
 use tidepool_worker::{Naming, Node, NodeConfig, NodePorts, PoolHosting, RestartPolicy, Target};
 use tokio::sync::watch;
 
@@ -365,5 +365,26 @@ async fn the_slots_of_a_balancer_that_is_gone_go_to_the_others() {
     asked.into_iter().for_each(|asked| asked.abort());
     // Ready as soon as it has all four.
     let stays = Linked::to(&[&node]).await;
+    stays.balancer.stop().await;
+}
+
+#[actix_web::test]
+async fn the_slots_of_a_balancer_that_falls_silent_go_to_the_others_until_it_is_heard_again() {
+    let node = TestNode::start("a", 4, Idempotent::Always).await;
+    let mut silent = Control::open(Tcp::new(&node.addr), link_config(Role::Balancer, "silent"));
+    let needs_all = |nonce| Ping {
+        nonce,
+        demand: vec![Demand {
+            pool: node.pool.name().clone(),
+            in_flight: 4,
+            queued: 0,
+        }],
+    };
+    silent.ping(needs_all(1));
+    while !matches!(silent.next().await, Some(ControlEvent::Pong(1))) {}
+    // Its link stays, and it says nothing more. Ready as soon as the other one has all four.
+    let stays = Linked::to(&[&node]).await;
+    silent.ping(needs_all(2));
+    eventually(|| stays.balancer.pool.ready_slots() == 1).await;
     stays.balancer.stop().await;
 }

@@ -98,6 +98,25 @@ fn workers_that_are_not_what_was_wanted_for_long_are_found() {
     assert!(judge(&story.lines()).is_pass());
 }
 
+#[test]
+fn a_node_that_follows_what_came_late_is_found() {
+    let late = |story: &mut Story, ran: u32| {
+        story.demands.orders_come_late = true;
+        let mut late = wants(5, 7_200, 8, &[("n0", 4), ("n1", 4)]);
+        late.seq = 3;
+        story.desired.push(late);
+        let nodes = [("n0", ran), ("n1", ran)];
+        for at_ms in [8_500, 9_000, 9_900] {
+            story.fleet.push(seen(at_ms, &nodes, &["n0", "n1"]));
+        }
+    };
+    scaled_breaks("convergence", |story| late(story, 4));
+    let mut story = scaled();
+    late(&mut story, 1);
+    let verdict = judge(&story.lines());
+    assert!(verdict.is_pass(), "{:?}", verdict.findings);
+}
+
 /// A pool that is told something else every half second from 7 s on, and what n0 and n1 run meanwhile.
 fn restless(story: &mut Story, running: impl Fn(u64) -> [u32; 2]) {
     story.demands.started_max = None;

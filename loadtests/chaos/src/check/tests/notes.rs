@@ -70,6 +70,30 @@ fn a_full_disk_that_nobody_feels_shows_nothing() {
     assert!(judge(&story.lines()).is_pass());
 }
 
+#[test]
+fn a_store_that_nobody_misses_was_not_lost() {
+    let adrift = |story: &mut Story, sent: usize| {
+        story.demands.lost_store_is_told = true;
+        story.demands.silent_after_ms = None;
+        (story.fault.kind, story.fault.target) = (FaultKind::Adrift, "n1".to_owned());
+        fails(&mut story.requests[sent], 503, "dependency_unavailable");
+        story.found.iter_mut().for_each(|found| found.times = 1);
+    };
+    let mut story = Story::new();
+    adrift(&mut story, 405);
+    assert!(judge(&story.lines()).is_pass());
+    // Before it was lost; for another reason; while something else was wrong.
+    breaks("a lost store is told", |story| adrift(story, 5));
+    breaks("a lost store is told", |story| {
+        adrift(story, 405);
+        fails(&mut story.requests[405], 500, "worker_lost");
+    });
+    breaks("a lost store is told", |story| {
+        adrift(story, 405);
+        story.fault.kind = FaultKind::Slow;
+    });
+}
+
 #[track_caller]
 fn read_breaks(plant: impl FnOnce(&mut Story)) {
     breaks("reads see what was kept", |story| {

@@ -16,12 +16,37 @@ const LED: Layout = Layout {
     controllers: 2,
     ..APART
 };
+/// A pool that can grow.
+const SCALED: Layout = Layout {
+    scaled: Some(Scaled {
+        min: 2,
+        max: 24,
+        node_max: 8,
+        started_nodes: None,
+    }),
+    slots: 1,
+    ..LED
+};
+/// Three requests at a time.
+const STEPS: Load = Load {
+    rate_per_s: 60.0,
+    work_ms: 50,
+    ..LOAD
+};
 const NODE: Whom = Whom::The(Who::Node(1));
 const BALANCER: Whom = Whom::The(Who::Balancer(0));
 const REDIS: Whom = Whom::The(Who::Redis);
 
 pub(super) fn rows() -> Vec<Scenario> {
-    [from_balancers(), from_redis()].concat()
+    let alone = vec![flapping_leader(), frozen_scaling()];
+    [
+        from_balancers(),
+        nodes_from_redis(),
+        balancers_from_redis(),
+        leaders_from_redis(),
+        alone,
+    ]
+    .concat()
 }
 
 fn from_balancers() -> Vec<Scenario> {
@@ -68,12 +93,17 @@ fn from_balancers() -> Vec<Scenario> {
     ]
 }
 
-fn from_redis() -> Vec<Scenario> {
-    let row = |name, fault, layout, note_fails_within_ms, plan| Scenario {
+fn adrift(
+    name: &'static str,
+    fault: &'static str,
+    note_fails_within_ms: Option<u64>,
+    plan: fn(Length, &mut fastrand::Rng) -> Vec<Step>,
+) -> Scenario {
+    Scenario {
         name,
         fault,
         must_hold: "0 failed idempotent requests; notes fail clearly within 1 s, and are as acknowledged; epochs only grow",
-        layout,
+        layout: APART,
         load: WITH_NOTES,
         seconds: 45,
         demands: Demands {
@@ -81,11 +111,87 @@ fn from_redis() -> Vec<Scenario> {
             ..demands()
         },
         plan,
+    }
+}
+
+fn nodes_from_redis() -> Vec<Scenario> {
+    let row = |name, fault, plan| {
+        let row = adrift(name, fault, Some(1_000), plan);
+        Scenario {
+            demands: Demands {
+                lost_store_is_told: true,
+                ..row.demands
+            },
+            ..row
+        }
     };
-    let led = |name, fault, plan| {
-        let row = row(name, fault, LED, Some(1_000), plan);
+    vec![
+        row(
+            "net-node-adrift",
+            "all packets between one node and Redis lost",
+            |length, _| spell(length, NODE, Side::Redis, Lost::Both),
+        ),
+        row(
+            "net-node-unheard",
+            "packets of one node to Redis lost: what it wrote comes late",
+            |length, _| spell(length, NODE, Side::Redis, Lost::FromIt),
+        ),
+        row(
+            "net-node-deaf",
+            "packets of Redis to one node lost: what it wrote is there, and it is not told",
+            |length, _| spell(length, NODE, Side::Redis, Lost::ToIt),
+        ),
+        row(
+            "net-node-flapping-store",
+            "all packets between one node and Redis lost, every other second",
+            |length, _| flapping(length, NODE, Side::Redis),
+        ),
+    ]
+}
+
+fn balancers_from_redis() -> Vec<Scenario> {
+    // Notes are stored by nodes, so that none fails.
+    let row = |name, fault, plan| {
+        let row = adrift(name, fault, None, plan);
+        Scenario {
+            must_hold: "0 failed requests of any kind; notes as acknowledged; epochs only grow",
+            demands: Demands {
+                failed_max: Some(0),
+                ..row.demands
+            },
+            ..row
+        }
+    };
+    vec![
+        row(
+            "net-balancer-adrift",
+            "all packets between one balancer and Redis lost",
+            |length, _| spell(length, BALANCER, Side::Redis, Lost::Both),
+        ),
+        row(
+            "net-balancer-unheard",
+            "packets of one balancer to Redis lost: it goes on hearing who is there, and is not seen",
+            |length, _| spell(length, BALANCER, Side::Redis, Lost::FromIt),
+        ),
+        row(
+            "net-balancer-deaf",
+            "packets of Redis to one balancer lost: it hears nothing of who comes and goes",
+            |length, _| spell(length, BALANCER, Side::Redis, Lost::ToIt),
+        ),
+        row(
+            "net-balancer-flapping-store",
+            "all packets between one balancer and Redis lost, every other second",
+            |length, _| flapping(length, BALANCER, Side::Redis),
+        ),
+    ]
+}
+
+fn leaders_from_redis() -> Vec<Scenario> {
+    let row = |name, fault, plan| {
+        let row = adrift(name, fault, Some(1_000), plan);
         Scenario {
             must_hold: "another one leads within 5 s; epochs only grow, one writer each; 0 failed idempotent requests",
+            layout: LED,
             demands: Demands {
                 desired_min: Some(2),
                 takeover_ms: Some(5_000),
@@ -96,36 +202,50 @@ fn from_redis() -> Vec<Scenario> {
     };
     vec![
         row(
-            "net-node-adrift",
-            "all packets between one node and Redis lost",
-            APART,
-            Some(1_000),
-            |length, _| spell(length, NODE, Side::Redis, Lost::Both),
-        ),
-        row(
-            "net-balancer-adrift",
-            "all packets between one balancer and Redis lost",
-            APART,
-            None,
-            |length, _| spell(length, BALANCER, Side::Redis, Lost::Both),
-        ),
-        led(
             "net-leader-adrift",
             "all packets between the leading controller and Redis lost for 12 s, then no more",
             |length, _| leader(length, Lost::Both),
         ),
-        led(
+        row(
             "net-leader-unheard",
             "packets of the leading controller to Redis lost for 12 s: what it wrote comes late",
             |length, _| leader(length, Lost::FromIt),
         ),
-        led(
+        row(
             "net-leader-deaf",
             "packets of Redis to the leading controller lost for 12 s: what it wrote is there, and it is not told",
             |length, _| leader(length, Lost::ToIt),
         ),
-        frozen_scaling(),
     ]
+}
+
+/// The leader comes and goes while there is something to decide: it or the other one does.
+fn flapping_leader() -> Scenario {
+    Scenario {
+        name: "net-leader-flapping",
+        fault: "load x 4, and all packets between the leading controller and Redis lost, every other second",
+        must_hold: "somebody leads: the pool grows, what is wanted runs within 5 s, and not what comes late; epochs only grow, one writer each; 90 % good while nobody makes the pool larger, and the rest refused",
+        layout: SCALED,
+        load: STEPS,
+        seconds: 60,
+        demands: Demands {
+            desired_min: Some(3),
+            good_share_min: Some(0.9),
+            refused_only: true,
+            grows_by: Some(4),
+            converge_ms: Some(5_000),
+            // What it wrote on a connection that is cut comes after what it writes on the next one.
+            orders_come_late: true,
+            ..demands()
+        },
+        plan: |length, _| {
+            let mut steps = flapping(length, Whom::Leader, Side::Redis);
+            // After the first cut: there is nothing to be decided before.
+            steps.insert(1, at(length.calm, Act::Surge(4.0)));
+            steps.push(at(length.calm + length.faults, Act::Surge(1.0)));
+            steps
+        },
+    }
 }
 
 /// The load falls while Redis cannot be reached by anybody: whoever decided now would shrink the pool.
@@ -134,21 +254,8 @@ fn frozen_scaling() -> Scenario {
         name: "net-redis-gone",
         fault: "load x 4, then all packets between Redis and everybody lost, and the load falls meanwhile",
         must_hold: "the number of workers stays while it lasts; what is wanted runs within 5 s; 0 failed requests",
-        layout: Layout {
-            scaled: Some(Scaled {
-                min: 2,
-                max: 24,
-                node_max: 8,
-                started_nodes: None,
-            }),
-            slots: 1,
-            ..LED
-        },
-        load: Load {
-            rate_per_s: 60.0,
-            work_ms: 50,
-            ..LOAD
-        },
+        layout: SCALED,
+        load: STEPS,
         seconds: 90,
         demands: Demands {
             desired_min: Some(3),
