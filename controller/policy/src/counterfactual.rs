@@ -16,7 +16,7 @@ const POINTS: [(f64, f64); 5] = [
 ];
 
 pub(crate) fn one_fewer(decision: &Decision) -> Option<Counterfactual> {
-    instead(decision, decision.to.checked_sub(1).filter(|n| *n > 0)?)
+    instead(decision, decision.to.checked_sub(1)?)
 }
 
 /// What `workers` would have meant instead.
@@ -34,7 +34,12 @@ pub(crate) fn instead(decision: &Decision, workers: u32) -> Option<Counterfactua
         0.0
     };
     let patience = decision.wait_objective_s / service_s;
+    // With nobody there, each request is a cold start.
+    let cold = f64::from(u8::from(decision.startup_s > decision.wait_objective_s));
     let late = |workers: u32| {
+        if workers == 0 {
+            return cold;
+        }
         let slots = f64::from(workers) * f64::from(decision.slots_per_worker.max(1));
         let at = |deviations: f64| late_share(load * (sigma * deviations).exp(), slots, patience);
         POINTS

@@ -123,6 +123,8 @@ codes! {
         Max = "max",
         /// As many were launched as may be within one start-up time.
         LaunchRate = "launch_rate",
+        /// The last step has not had time to show yet.
+        Unsettled = "unsettled",
         /// A node's memory is nearly full.
         NodeMemory = "node_memory",
         /// An operator paused the pool.
@@ -321,7 +323,7 @@ impl Decision {
         self.needs.get(signal).map(|need| score(need, self.have))
     }
 
-    /// What one worker fewer would have meant for the load that is forecast; nothing at one worker
+    /// What one worker fewer would have meant for the load that is forecast; nothing without workers
     /// or before any load was seen.
     #[must_use]
     pub fn counterfactual(&self) -> Option<Counterfactual> {

@@ -221,6 +221,11 @@ impl Efficacy {
         self.frozen_rate > 0.0 && now_ms < self.frozen_until_ms.saturating_add(WARY_MS)
     }
 
+    /// Policy time until which growth is held at least.
+    pub(crate) fn frozen_until_ms(&self) -> u64 {
+        self.frozen_until_ms
+    }
+
     /// Whether growth is frozen at policy time `now_ms`, or waits for what a probe shows.
     pub(crate) fn frozen(&self, now_ms: u64) -> bool {
         now_ms < self.frozen_until_ms || (self.probing && self.trial.is_some())

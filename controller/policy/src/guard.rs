@@ -278,6 +278,8 @@ fn growth_block(memory: &Memory, case: &Case<'_>, wish: Wish) -> Option<Block> {
         Some(Block::NodeMemory)
     } else if memory.efficacy.frozen(now_ms) {
         Some(Block::NoEffect)
+    } else if case.appraisal.unsettled {
+        Some(Block::Unsettled)
     } else {
         None
     }

@@ -37,10 +37,15 @@ fn cause(decision: &Decision) -> String {
         .score
         .map_or_else(String::new, |score| format!(" (score {score:.2})"));
     match decision.reason {
-        Reason::ColdStart => format!(
-            "{} wait and no worker runs{score}",
-            requests(decision.queued.unwrap_or(0.0))
-        ),
+        Reason::ColdStart => {
+            let queued = requests(decision.queued.unwrap_or(0.0));
+            let wait = if queued.ends_with('s') {
+                "wait"
+            } else {
+                "waits"
+            };
+            format!("{queued} {wait} and no worker runs{score}")
+        }
         Reason::LearnedFloor => format!(
             "the learned pattern asks for {} by the time a worker is ready{score}",
             workers(decision.raw_need.unwrap_or(0.0))
@@ -106,6 +111,7 @@ fn blocked(decision: &Decision, score: &str) -> String {
         Some(Block::LaunchRate) => {
             "the workers launched last have not shown yet whether they suffice"
         }
+        Some(Block::Unsettled) => "the last step has not had time to show yet",
         Some(Block::NodeMemory) => "the memory of a node is nearly full",
         Some(Block::Paused) => "an operator paused the pool",
         Some(Block::Pinned) => "an operator pinned the pool",

@@ -7,3 +7,4 @@ mod orders;
 mod pool;
 mod rails;
 mod story;
+mod telling;

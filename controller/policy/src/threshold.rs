@@ -28,7 +28,6 @@ pub(crate) fn appraise(
     let target = memory.target.unwrap_or(0);
     let high = score.is_some_and(|score| score > config.high);
     let low = score.is_some_and(|score| score < config.low);
-    let step_up = high && settled(memory, &workers, startup_s.max(AVERAGE_S));
     Appraisal {
         needs: Needs {
             slots: need,
@@ -37,7 +36,8 @@ pub(crate) fn appraise(
         winner: need.map(|_| Signal::Slots),
         raw_need: need,
         score,
-        grow_to: if step_up {
+        unsettled: high && !settled(memory, &workers, startup_s.max(AVERAGE_S)),
+        grow_to: if high {
             target.saturating_add(config.step)
         } else {
             0
@@ -52,7 +52,7 @@ pub(crate) fn appraise(
             stepped: need.is_some_and(|n| whole(n) < target.saturating_sub(config.step)),
         }),
         partial: false,
-        observed_rate: None,
+        observed_rate: memory.demand.recent(),
         forecast: None,
         service_s: memory.service.mean_s(),
         service_counted_s: None,

@@ -23,6 +23,8 @@ pub(crate) struct Appraisal {
     pub(crate) score: Option<f64>,
     /// Workers needed at least.
     pub(crate) grow_to: u32,
+    /// Whether that has to wait until the last step has had time to show.
+    pub(crate) unsettled: bool,
     /// Whether the learned pattern is why.
     pub(crate) learned: bool,
     /// Workers for the learned median, for when nothing else is known.
@@ -98,6 +100,7 @@ pub(crate) fn appraise(
         raw_need,
         score,
         grow_to: raw_need.map_or(0, whole),
+        unsettled: false,
         learned: assessment.learned && winner == Some(Signal::Slots),
         median_to: assessment.median_need.map(whole),
         retirement,

@@ -2,11 +2,11 @@
 
 use crate::clock::millis;
 use crate::config::Policy;
-use crate::decision::{Block, Bound, Decision, Direction, RateForecast, Reason};
+use crate::decision::{Block, Bound, Decision, Direction, RateForecast, Reason, whole};
 use crate::ewma::clean;
 use crate::memory::Memory;
 use crate::observation::Observation;
-use crate::tidepool::{Appraisal, have};
+use crate::tidepool::{Appraisal, QUIET_S_MIN, have};
 
 /// A target with its reasons.
 #[derive(Clone, Copy, Debug)]
@@ -65,10 +65,18 @@ pub(crate) fn cooldown_ms(policy: &Policy, memory: &Memory) -> u64 {
 }
 
 /// Earliest policy time at which a retirement from `target` could happen.
-fn earliest_ms(policy: &Policy, memory: &Memory, target: u32, startup_s: f64) -> u64 {
+fn shrink_ms(policy: &Policy, memory: &Memory, target: u32, appraisal: &Appraisal) -> u64 {
     let now_ms = memory.clock.now_ms();
     let kept_ms = if target == 1 {
-        memory.gaps.kept_until_ms(startup_s)
+        memory.gaps.kept_until_ms(appraisal.startup_s)
+    } else {
+        0
+    };
+    // Who is needed now has to be spare for a while first.
+    let needed = appraisal.raw_need.is_some_and(|need| whole(need) >= target);
+    let quiet_s = appraisal.startup_s.max(QUIET_S_MIN);
+    let quiet_ms = if needed {
+        now_ms.saturating_add(millis(quiet_s))
     } else {
         0
     };
@@ -79,7 +87,17 @@ fn earliest_ms(policy: &Policy, memory: &Memory, target: u32, startup_s: f64) ->
         .max(memory.dip.held_until_ms())
         .max(memory.reversals.earned_ms(&policy.bounds, now_ms))
         .max(kept_ms)
+        .max(quiet_ms)
         .max(now_ms)
+}
+
+/// Earliest policy time at which growth that is held could go on, where that is known.
+fn grow_ms(memory: &Memory, block: Option<Block>) -> Option<u64> {
+    match block {
+        Some(Block::NoEffect) => Some(memory.efficacy.frozen_until_ms()),
+        Some(Block::Failing) => Some(memory.health.frozen_until_ms()),
+        _ => None,
+    }
 }
 
 /// When the pause or pin that is in force ends, if one is; `Some(None)` for one without an end.
@@ -121,7 +139,11 @@ impl Finding<'_> {
         let wall = |at_ms: u64| now_ms.saturating_add(at_ms.saturating_sub(policy_now_ms));
         let held_ms = start_hold_ms(policy, memory).max(cooldown_ms(policy, memory));
         let can_shrink = verdict.to > policy.bounds.min && verdict.blocked_by != Some(Block::Blind);
-        let earliest = || wall(earliest_ms(policy, memory, verdict.to, appraisal.startup_s));
+        let shrink_ms = can_shrink.then(|| shrink_ms(policy, memory, verdict.to, &appraisal));
+        let earliest_ms = match (shrink_ms, grow_ms(memory, verdict.blocked_by)) {
+            (Some(shrink_ms), Some(grow_ms)) => Some(shrink_ms.min(grow_ms.max(policy_now_ms))),
+            (shrink_ms, grow_ms) => shrink_ms.or(grow_ms),
+        };
         Decision {
             from,
             to: verdict.to,
@@ -136,7 +158,7 @@ impl Finding<'_> {
             blocked_by: verdict.blocked_by,
             earliest_change_ms: match order_ends_ms(observation, now_ms) {
                 Some(ends_ms) => ends_ms,
-                None => can_shrink.then(earliest),
+                None => earliest_ms.map(wall),
             },
             cooldown_until_ms: (held_ms > policy_now_ms).then(|| wall(held_ms)),
             observed_rate: appraisal.observed_rate,

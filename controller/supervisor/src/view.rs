@@ -183,14 +183,17 @@ const SHADOW_NOTE: &str = "A shadow decides on what the live fleet measured: its
 
 fn counterfactual(other: Counterfactual) -> CounterfactualStatus {
     let share = |share: f64| format!("{:.3} %", share * 100.0);
-    let n = other.workers;
-    let workers = if n == 1 { "worker" } else { "workers" };
+    let workers = match other.workers {
+        0 => "no worker".to_owned(),
+        1 => "1 worker".to_owned(),
+        n => format!("{n} workers"),
+    };
     CounterfactualStatus {
-        workers: n,
+        workers: other.workers,
         late_share: other.late_share,
         late_share_decided: other.late_share_decided,
         sentence: format!(
-            "With {n} {workers}, one fewer, {} of requests would wait longer than the objective, \
+            "With {workers}, one fewer, {} of requests would wait longer than the objective, \
              instead of {}.",
             share(other.late_share),
             share(other.late_share_decided)

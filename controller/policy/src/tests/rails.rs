@@ -6,7 +6,7 @@ use crate::{
 };
 
 /// A second in which `rate` comes and only `goodput` gets through, all slots being held.
-fn capped(rate: f64, goodput: f64, ready: u32) -> Observation {
+pub(super) fn capped(rate: f64, goodput: f64, ready: u32) -> Observation {
     let mut observation = second(rate, 0.05, ready);
     let slots = 4.0 * f64::from(ready);
     let work = observation.work.as_mut().unwrap();
@@ -174,7 +174,7 @@ fn one_fewer_is_told_in_numbers() {
         unsure.late_share_decided > 10.0 * sure.late_share_decided,
         "{unsure:?}"
     );
-    decision.to = 1;
+    decision.to = 0;
     assert_eq!(decision.counterfactual(), None);
 }
 
