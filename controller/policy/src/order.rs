@@ -57,6 +57,22 @@ mod tests {
     }
 
     #[test]
+    fn a_wish_that_something_else_held_is_the_wish_that_is_told() {
+        let order = Override {
+            paused: true,
+            ..Override::default()
+        };
+        let cooling = Verdict {
+            wanted: 5,
+            blocked_by: Some(Block::Cooldown),
+            ..Verdict::stay(7, Reason::Blocked)
+        };
+        let held = obey(&order, 7, cooling);
+        assert_eq!((held.to, held.wanted), (7, 5));
+        assert_eq!(held.blocked_by, Some(Block::Paused));
+    }
+
+    #[test]
     fn a_pin_wins_over_a_pause_and_over_the_rule() {
         let order = Override {
             paused: true,

@@ -199,6 +199,7 @@ mod tests {
 
     use super::*;
     use crate::intake::tests::pool_name;
+    use crate::troubled::{Access, TroubledKv};
 
     async fn load_bytes(bytes: &[u8]) -> (Option<Memory>, Vec<EventDraft>, Arc<dyn Kv>) {
         let kv: Arc<dyn Kv> = Arc::new(EmbeddedStore::ephemeral().unwrap());
@@ -246,5 +247,39 @@ mod tests {
                 .unwrap()
                 .contains("version 9")
         );
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_set_aside_stays_where_it_is() {
+        let store: Arc<dyn Kv> = Arc::new(EmbeddedStore::ephemeral().unwrap());
+        let (pool, key) = (pool_name(), Kept::Orders.key(&pool_name()));
+        let bad = Bytes::from_static(b"nonsense");
+        store.put(&key, bad.clone(), None).await.unwrap();
+        let full = TroubledKv::over(&store, |access, _| access != Access::Put);
+        let told = Mutex::new(Vec::new());
+        let publish = |event| told.lock().push(event);
+        let found = load::<Memory>(&full, Kept::Orders, &pool, &publish).await;
+        assert!(found.is_err());
+        assert!(told.lock().is_empty());
+        assert_eq!(store.get(&key).await.unwrap().unwrap().bytes, bad);
+    }
+
+    #[tokio::test]
+    async fn each_purpose_has_its_place_and_what_is_too_large_is_refused() {
+        let kv: Arc<dyn Kv> = Arc::new(EmbeddedStore::ephemeral().unwrap());
+        let (pool, now) = (pool_name(), Timestamp(7));
+        let all = [Kept::Orders, Kept::Memory, Kept::Pattern, Kept::Challenger];
+        for (n, kept) in (0_u64..).zip(all) {
+            save(&kv, kept, &pool, &n, now).await.unwrap();
+        }
+        for (n, kept) in (0_u64..).zip(all) {
+            let found: Option<u64> = load(&kv, kept, &pool, &|_| {}).await.unwrap();
+            assert_eq!(found, Some(n), "{kept:?}");
+        }
+        let huge = "x".repeat(VALUE_BYTES_MAX);
+        let refused = save(&kv, Kept::Memory, &pool, &huge, now).await;
+        assert!(matches!(refused, Err(StoreError::TooLarge { .. })));
+        let found: Option<u64> = load(&kv, Kept::Memory, &pool, &|_| {}).await.unwrap();
+        assert_eq!(found, Some(1), "what was there before");
     }
 }

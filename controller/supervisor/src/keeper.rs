@@ -57,6 +57,11 @@ impl Save {
         self.bytes.len()
     }
 
+    #[cfg(test)]
+    pub(crate) fn key(&self) -> &str {
+        &self.key
+    }
+
     /// Writes them at once, in order.
     ///
     /// # Errors
@@ -167,6 +172,7 @@ mod tests {
 
     use super::*;
     use crate::actor::tests::plan;
+    use crate::troubled::TroubledKv;
 
     fn state(pool: &PoolName, startup_s: f64) -> Save {
         let state = PoolState {
@@ -201,5 +207,46 @@ mod tests {
         keeper.finish(vec![state(pool, 0.1 + 0.2)]).await;
         let left = Inheritance::load(&kv, &plans, &|_| {}).await.unwrap();
         assert_eq!(left.states[pool].startups_s, [0.1 + 0.2]);
+    }
+
+    fn named(name: &str) -> PoolPlan {
+        let mut plan = plan(Policy::tidepool(1, 8));
+        plan.spec.name = PoolName::new(name).unwrap();
+        plan
+    }
+
+    #[tokio::test]
+    async fn all_that_was_taken_is_written_at_the_finish_and_a_failure_stops_only_itself() {
+        let store: Arc<dyn Kv> = Arc::new(EmbeddedStore::ephemeral().unwrap());
+        let plans = ["a", "b", "c"].map(named);
+        let refuses = Kept::Memory.key(&plans[0].spec.name);
+        let kv = TroubledKv::over(&store, move |_, key| key != refuses);
+        let keeper = Keeper::start(kv);
+        let states = plans.each_ref().map(|plan| state(&plan.spec.name, 2.5));
+        let [first, rest @ ..] = states;
+        assert!(keeper.keep(first));
+        keeper.finish(rest.to_vec()).await;
+        let left = Inheritance::load(&store, &plans, &|_| {}).await.unwrap();
+        let names: Vec<&str> = left.states.keys().map(PoolName::as_str).collect();
+        assert_eq!(names, ["b", "c"]);
+    }
+
+    #[tokio::test]
+    async fn what_does_not_fit_is_told_and_not_waited_for() {
+        let kv: Arc<dyn Kv> = Arc::new(EmbeddedStore::ephemeral().unwrap());
+        let keeper = Keeper::start(kv);
+        let pool = &plan(Policy::tidepool(1, 8)).spec.name;
+        // The task does not run before this test waits.
+        let taken = (0..2 * QUEUE_LEN).filter(|_| keeper.keep(state(pool, 1.0)));
+        assert_eq!(taken.count(), QUEUE_LEN);
+    }
+
+    #[tokio::test]
+    async fn a_store_that_does_not_answer_is_no_empty_store() {
+        let store: Arc<dyn Kv> = Arc::new(EmbeddedStore::ephemeral().unwrap());
+        let silent = TroubledKv::over(&store, |_, _| false);
+        let plans = [named("a")];
+        let left = Inheritance::load(&silent, &plans, &|_| {}).await;
+        assert!(left.is_err());
     }
 }

@@ -36,6 +36,8 @@ mod rival;
 mod shadow;
 mod slot_use;
 mod story;
+#[cfg(test)]
+mod troubled;
 mod view;
 
 pub use actor::{

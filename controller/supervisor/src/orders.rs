@@ -257,12 +257,13 @@ async fn forget_ended(desk: std::sync::Weak<Desk>) {
         let Some(desk) = desk.upgrade() else { return };
         // Looks up now and then, so that it notices when the desk is gone.
         let _ = tokio::time::timeout(RETRY_AFTER, desk.has_ended.notified()).await;
-        let ended: Vec<PoolName> = desk.ended.lock().iter().cloned().collect();
+        // Taken before it is read what stands: what ends while that is written is another end.
+        let ended = std::mem::take(&mut *desk.ended.lock());
         for pool in ended {
             let _one_at_a_time = desk.changing.lock().await;
-            match desk.keep(&pool, &desk.standing(&pool)).await {
-                Ok(()) => drop(desk.ended.lock().remove(&pool)),
-                Err(error) => tracing::warn!(%pool, %error, "an ended order is still in the store"),
+            if let Err(error) = desk.keep(&pool, &desk.standing(&pool)).await {
+                tracing::warn!(%pool, %error, "an ended order is still in the store");
+                desk.ended.lock().insert(pool);
             }
         }
     }

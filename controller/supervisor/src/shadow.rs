@@ -62,3 +62,100 @@ impl Shadow {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tidepool_policy::{Backlog, ProfileForecast, WorkSample, WorkerCounts};
+
+    use super::*;
+
+    const BEGIN_MS: u64 = 1_700_000_000_000;
+
+    /// A second of a live fleet that grows all the time, whatever any shadow wants.
+    fn live(second: u32, operator: Option<Override>) -> Observation {
+        let ready = 2 + second / 30;
+        let rate = [40.0, 160.0, 20.0][second as usize / 60 % 3];
+        Observation {
+            work: Some(WorkSample {
+                window_s: 1.0,
+                arrivals: rate,
+                completed: rate,
+                released: rate,
+                busy_slot_s: (rate * 0.07).min(f64::from(ready) * 4.0),
+                service_mean_s: Some(0.07),
+                ..WorkSample::default()
+            }),
+            backlog: Some(Backlog::default()),
+            work_age_s: Some(0.0),
+            workers: Some(WorkerCounts {
+                ready,
+                slots_per_worker: 4,
+                ..WorkerCounts::default()
+            }),
+            workers_age_s: Some(0.0),
+            startup_p95_s: Some(30.0),
+            forecast: Some(ProfileForecast {
+                median_rate: 2.0 * rate,
+                floor_rate: 3.0 * rate,
+                growth: 2.0,
+                quantile_rates: [3.0 * rate; tidepool_policy::PATTERN_QUANTILES.len()],
+            }),
+            operator,
+            ..Observation::default()
+        }
+    }
+
+    #[test]
+    fn it_decides_as_its_policy_would_on_the_live_fleet_and_obeys_bounds_alone() {
+        let bounds = Override {
+            min: Some(3),
+            max: Some(11),
+            ..Override::default()
+        };
+        let holds = [
+            None,
+            Some((false, Some(9))),
+            Some((true, None)),
+            Some((true, Some(4))),
+        ];
+        for policy in [Policy::tidepool(1, 30), Policy::threshold(1, 30)] {
+            let mut shadow = Shadow::new(policy.clone());
+            assert_eq!((shadow.target(), shadow.status()), (None, None));
+            shadow.decide(&Observation::default(), Timestamp(BEGIN_MS));
+            assert_eq!(shadow.status(), None, "nobody knows what runs");
+            let (_, mut memory) = decide(
+                &policy,
+                Memory::default(),
+                &Observation::default(),
+                BEGIN_MS,
+            );
+            for second in 1..600 {
+                let at = Timestamp(BEGIN_MS + u64::from(second) * 1_000);
+                let ordered = (second / 40 % 2 == 1).then_some(bounds);
+                let held = holds[second as usize / 20 % holds.len()];
+                let order = ordered.or_else(|| held.map(|_| Override::default()));
+                let order = order.map(|order| match held {
+                    Some((paused, pin)) => Override {
+                        paused,
+                        pin,
+                        ..order
+                    },
+                    None => order,
+                });
+                shadow.decide(&live(second, order), at);
+                let unheld = order.map(|order| Override {
+                    paused: false,
+                    pin: None,
+                    ..order
+                });
+                let (decision, next) = decide(&policy, memory, &live(second, unheld), at.0);
+                memory = next;
+                let status = shadow.status().unwrap();
+                assert_eq!(status.target, decision.to, "{}", decision.sentence());
+                assert_eq!(status.score, decision.score);
+                assert_eq!(status.sentence, decision.sentence());
+                assert_eq!(status.policy, policy.rule.name());
+            }
+        }
+    }
+}

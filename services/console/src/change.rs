@@ -99,6 +99,14 @@ mod tests {
         assert_eq!(change.paused, Some(true));
         assert_eq!(change.duration, Some(Duration::from_secs(90)));
         assert_eq!(change.reason.as_deref(), Some("deploy"));
+        let ended = r#"{"paused":false,"pin":null,"min":null,"for":null,"reason":null}"#;
+        let taken_back = PoolChange {
+            paused: Some(false),
+            pin: Some(None),
+            min: Some(None),
+            ..PoolChange::default()
+        };
+        assert_eq!(read(ended).unwrap(), taken_back);
         for bad in [
             r#"{"min":-1}"#,
             r#"{"max":"8"}"#,

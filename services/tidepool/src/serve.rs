@@ -138,6 +138,7 @@ impl Running {
         let view = View {
             name: NodeId::new(NODE)?,
             supervisor: actors.view,
+            decider: actors.supervisor.clone(),
             workers: actors.workers,
             node: actors.node.clone(),
             stores: stores.clone(),

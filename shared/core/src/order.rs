@@ -199,6 +199,14 @@ mod tests {
         };
         assert_eq!(later.until(), Some(Timestamp(90)));
         assert_eq!(later.reason(), Some("deploy"));
+        let silent = Standing {
+            hold: later.hold.clone().map(|hold| HoldOrder {
+                reason: None,
+                ..hold
+            }),
+            bounds: Some(bounds(3, Some("sale"), None)),
+        };
+        assert_eq!(silent.reason(), None, "the bounds' is not the hold's");
         let bounds_only = Standing {
             hold: None,
             bounds: Some(bounds(3, Some("sale"), None)),

@@ -366,6 +366,17 @@ fn a_new_supervisor_adopts_and_does_not_shrink_at_once() {
 }
 
 #[test]
+fn a_new_supervisor_adopts_what_runs_whatever_was_wanted_before() {
+    let mut pool = Loop::new(Policy::tidepool(1, 60));
+    pool.run(300, 400.0);
+    pool.ready += 3;
+    let before = pool.ready;
+    pool.memory = std::mem::take(&mut pool.memory).taken_over();
+    let first = pool.run(1, 0.0);
+    assert_eq!((first.from, first.to), (before, before));
+}
+
+#[test]
 fn a_cooldown_never_blocks_a_larger_need() {
     let mut policy = Policy::tidepool(1, 60);
     policy.bounds.cooldown_s = 600.0;

@@ -77,3 +77,31 @@ fn what_an_operator_moves_is_no_change_of_mind() {
     }
     assert_eq!(pool.memory.reversals.last(), changed.last());
 }
+
+#[test]
+fn bounds_of_an_order_end_with_it_and_only_a_hold_sets_the_next_change() {
+    let mut pool = Loop::new(Policy::tidepool(1, 60));
+    pool.run(120, 20.0);
+    let bounds = Override {
+        max: Some(3),
+        ..order(&pool, 60)
+    };
+    let pause = Override {
+        paused: true,
+        ..order(&pool, 600)
+    };
+    let ordered = |pool: &mut Loop, order| {
+        let mut observation = second(400.0, 0.05, pool.ready);
+        observation.operator = Some(order);
+        pool.step(&observation, 1_000)
+    };
+    for s in 0..59 {
+        let decision = ordered(&mut pool, bounds);
+        assert!(decision.to <= 3, "{s}");
+        assert_ne!(decision.earliest_change_ms, bounds.until_ms);
+    }
+    let ended = ordered(&mut pool, bounds);
+    assert!(ended.to > 3, "{}", ended.sentence());
+    let paused = ordered(&mut pool, pause);
+    assert_eq!(paused.earliest_change_ms, pause.until_ms);
+}

@@ -1,5 +1,8 @@
+mod keeping;
 mod learning;
+mod orders;
 mod several;
+mod shadows;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -28,6 +31,8 @@ struct Outside {
     records: Arc<Mutex<Vec<Record>>>,
     now_ms: Arc<AtomicU64>,
     busy: Arc<AtomicBool>,
+    /// Whether a target breaks who sends it.
+    breaks: Arc<AtomicBool>,
 }
 
 impl Outside {
@@ -38,9 +43,11 @@ impl Outside {
             self.spans.clone(),
         );
         let (now_ms, busy) = (self.now_ms.clone(), self.busy.clone());
+        let breaks = self.breaks.clone();
         let (saves, records) = (self.saves.clone(), self.records.clone());
         Ports {
             set_target: Box::new(move |target| {
+                assert!(!breaks.load(Ordering::Relaxed), "planted");
                 let taken = !busy.load(Ordering::Relaxed);
                 targets.lock().extend(taken.then_some(target));
                 taken
@@ -123,9 +130,18 @@ impl Scene {
     }
 
     async fn start_on(kv: Arc<dyn Kv>, policy: Policy) -> Self {
+        Self::start_with(kv, plan(policy)).await
+    }
+
+    async fn start_with(kv: Arc<dyn Kv>, planned: PoolPlan) -> Self {
+        // Only the test moves time.
+        Self::start_ticking(kv, planned, Duration::from_secs(86_400)).await
+    }
+
+    async fn start_ticking(kv: Arc<dyn Kv>, planned: PoolPlan, tick: Duration) -> Self {
         let outside = Outside::default();
         let registry = Registry::new();
-        let pools = vec![plan(policy)];
+        let pools = vec![planned];
         let config = SupervisorConfig {
             epoch: 3,
             ports: outside.ports(),
@@ -136,8 +152,7 @@ impl Scene {
             pools,
         };
         let mut supervisor = Supervisor::new(config, &registry).unwrap();
-        // Only the test moves time.
-        supervisor.tick = Duration::from_secs(86_400);
+        supervisor.tick = tick;
         Self {
             outside,
             registry,
@@ -371,57 +386,6 @@ async fn impossible_pools_are_refused_with_their_names() {
 }
 
 #[actix::test]
-async fn an_order_holds_the_pool_and_is_shown() {
-    let scene = Scene::start(quick()).await;
-    scene.seconds(60, 20).await;
-    let pin = PoolChange {
-        pin: Some(Some(6)),
-        duration: Some(Duration::from_secs(30)),
-        reason: Some("load test".into()),
-        by: "ann".into(),
-        ..PoolChange::default()
-    };
-    scene.view.change(&pool_name(), pin).await.unwrap();
-    scene.second(20).await;
-    assert_eq!(scene.outside.last_target().n, 6);
-    let status = scene.view.pool(&pool_name()).unwrap();
-    assert_eq!((status.paused, status.pinned), (false, Some(6)));
-    assert_eq!(status.reason.as_deref(), Some("load test"));
-    assert!(status.override_until.is_some());
-    let explained = scene.view.explain(&pool_name()).unwrap().sentence;
-    assert!(
-        explained.contains("ann pinned it to 6") && explained.contains("load test"),
-        "{explained}"
-    );
-    // The pin holds against the need, and lets go by itself.
-    scene.seconds(20, 300).await;
-    assert_eq!(scene.outside.last_target().n, 6);
-    scene.seconds(60, 20).await;
-    assert!(scene.outside.last_target().n < 6);
-    let told = scene.outside.events.lock().clone();
-    let ended = told
-        .iter()
-        .find(|event| event.data["reason"] == "the pin ended");
-    assert_eq!(ended.unwrap().kind, "config.applied");
-}
-
-#[actix::test]
-async fn raised_bounds_are_used_and_shown() {
-    let mut policy = quick();
-    policy.bounds.max = 2;
-    let scene = Scene::start(policy).await;
-    let raise = PoolChange {
-        max: Some(Some(9)),
-        by: "ann".into(),
-        ..PoolChange::default()
-    };
-    scene.view.change(&pool_name(), raise).await.unwrap();
-    scene.seconds(60, 300).await;
-    assert!(scene.outside.last_target().n > 2);
-    assert_eq!(scene.view.pools()[0].max, 9);
-}
-
-#[actix::test]
 async fn what_was_logged_replays_to_the_same_decisions() {
     let scene = Scene::start(quick()).await;
     scene.seconds(60, 20).await;
@@ -441,44 +405,4 @@ async fn what_was_logged_replays_to_the_same_decisions() {
     let pool = &report.pools[&pool_name()];
     assert!(pool.decisions >= 820 && pool.snapshots >= 2, "{pool:?}");
     assert!(pool.changes >= 3, "{pool:?}");
-}
-
-#[actix::test]
-async fn shadows_decide_beside_and_series_are_kept() {
-    let scene = Scene::start(quick()).await;
-    scene.seconds(60, 20).await;
-    scene.seconds(60, 300).await;
-    let status = scene.view.pool(&pool_name()).unwrap();
-    assert_eq!(status.shadows[0].policy, "threshold");
-    assert!(status.shadows[0].target >= 1);
-    assert!(
-        scene
-            .metric("tidepool_shadow_target", "threshold")
-            .is_some()
-    );
-    let explained = scene.view.explain(&pool_name()).unwrap();
-    let other = explained.counterfactual.unwrap();
-    assert_eq!(other.workers + 1, status.target);
-    assert!(other.late_share >= other.late_share_decided, "{other:?}");
-    assert!(explained.shadow_note.unwrap().contains("live fleet"));
-    // A pin holds the live pool only.
-    let pin = PoolChange {
-        pin: Some(Some(8)),
-        duration: Some(Duration::from_secs(60)),
-        ..PoolChange::default()
-    };
-    scene.view.change(&pool_name(), pin).await.unwrap();
-    scene.seconds(3, 300).await;
-    let status = scene.view.pool(&pool_name()).unwrap();
-    assert_eq!(status.target, 8);
-    assert!(status.shadows[0].target < 8, "{:?}", status.shadows);
-    let query = tidepool_core::series::SeriesQuery {
-        name: "target".into(),
-        pool: None,
-        since: None,
-        step_s: Some(10),
-    };
-    let now = Timestamp(1_700_000_000_000 + scene.outside.now_ms.load(Ordering::Relaxed));
-    let series = scene.view.series(&query, now).unwrap();
-    assert!(series.series[0].points.len() >= 11);
 }

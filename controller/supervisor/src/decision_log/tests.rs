@@ -199,3 +199,119 @@ fn a_cut_end_is_no_damage_and_a_flipped_bit_is() {
     assert_eq!(damages.len(), 1);
     assert_eq!(damages[0].file, path);
 }
+
+fn log_in(folder: &tempfile::TempDir, bytes_max: u64) -> (std::path::PathBuf, DecisionLog) {
+    let dir = folder.path().join("log");
+    let config = DecisionLogConfig {
+        dir: dir.clone(),
+        bytes_max,
+    };
+    (dir, DecisionLog::open(config).unwrap())
+}
+
+#[test]
+fn what_was_taken_is_written_when_the_last_handle_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (dir, log) = log_in(&folder, 64 << 20);
+    live(&waves(20), &mut |record| log.take(record));
+    drop(log);
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    let mut n = 0;
+    while n < 21 && std::time::Instant::now() < end {
+        n = 0;
+        assert_eq!(read(&dir, |_| n += 1).unwrap(), []);
+        std::thread::yield_now();
+    }
+    assert_eq!(n, 21, "a snapshot and 20 decisions");
+}
+
+#[test]
+fn a_smaller_limit_takes_hold_when_the_log_is_opened() {
+    let (folder, _) = through_files(&waves(3_000), 80_000);
+    let dir = folder.path().join("log");
+    let (_, _log) = log_in(&folder, 16_000);
+    let size = |file: &std::path::PathBuf| file.metadata().unwrap().len();
+    let left: u64 = reader::files(&dir).unwrap().iter().map(size).sum();
+    assert!(left <= 14_000, "{left}");
+}
+
+#[test]
+fn a_damaged_file_costs_what_follows_in_it_and_no_other_file() {
+    let (folder, all) = through_files(&waves(6_000), 640_000);
+    let dir = folder.path().join("log");
+    let files = reader::files(&dir).unwrap();
+    let first = &files[0];
+    let bytes = std::fs::read(first).unwrap();
+    let mut lengths = Vec::new();
+    let mut at = 0;
+    while at < bytes.len() {
+        lengths.push(at);
+        let head: [u8; 4] = bytes[at..at + 4].try_into().unwrap();
+        at += 4 + u32::from_le_bytes(head) as usize;
+    }
+    assert!(files.len() > 1 && lengths.len() > 1, "{lengths:?}");
+    // The length of its second frame is no length.
+    let mut damaged = bytes.clone();
+    damaged[lengths[1]..lengths[1] + 4].copy_from_slice(&u32::MAX.to_le_bytes());
+    std::fs::write(first, damaged).unwrap();
+    let mut records = Vec::new();
+    let damages = read(&dir, |record| records.push(record)).unwrap();
+    assert_eq!(damages.len(), 1);
+    assert_eq!(
+        (&damages[0].file, damages[0].at),
+        (first, lengths[1] as u64)
+    );
+    assert!(
+        damages[0].problem.contains("4294967295"),
+        "{:?}",
+        damages[0]
+    );
+    assert_eq!(records.last(), all.last());
+    assert!(records.len() < all.len());
+}
+
+#[test]
+fn a_snapshot_that_is_not_what_was_replayed_is_a_difference() {
+    let (_folder, mut records) = through_files(&waves(700), 64 << 20);
+    let is_second =
+        |record: &&mut Record| record.seq > 1 && matches!(record.entry, Entry::Snapshot(_));
+    let second = records.iter_mut().find(is_second).unwrap();
+    let seq = second.seq;
+    if let Entry::Snapshot(snapshot) = &mut second.entry {
+        snapshot.memory = Memory::default();
+    }
+    let report = replayed(records);
+    assert_eq!(report.differences[0].seq, seq);
+    assert_eq!(report.differences[0].logged, "the memory of the log");
+}
+
+#[test]
+fn each_number_of_a_decision_counts_and_all_differences_do() {
+    let (_folder, mut records) = through_files(&waves(2), 64 << 20);
+    records.truncate(2);
+    let Entry::Decided(decided) = &mut records[1].entry else {
+        panic!("a decision");
+    };
+    decided.decision.score = Some(0.123);
+    let at = records[1].at;
+    let again = || records.iter().cloned();
+    // As if a supervisor had been replaced so many times.
+    let mut replay = Replay::new(None, at);
+    (0..150)
+        .flat_map(|_| again())
+        .for_each(|record| replay.see(record));
+    let report = replay.report();
+    assert_eq!((report.different, report.differences.len()), (150, 100));
+    assert_eq!(
+        report.pools[&pool_name()].decisions,
+        150,
+        "from that time on"
+    );
+    let mut later = Replay::new(None, Timestamp(at.0 + 1));
+    again().for_each(|record| later.see(record));
+    let report = later.report();
+    assert_eq!(
+        (report.different, report.pools[&pool_name()].decisions),
+        (0, 0)
+    );
+}

@@ -150,8 +150,8 @@ impl Files {
         let frame = gzip.finish()?;
         let len = u32::try_from(frame.len()).map_err(io::Error::other)?;
         // One write, so that a reader at the same time rarely sees half a frame.
-        self.file
-            .write_all(&[&len.to_le_bytes(), frame.as_slice()].concat())?;
+        let frame = [&len.to_le_bytes(), frame.as_slice()].concat();
+        put_whole(&self.file, self.bytes, |mut file| file.write_all(&frame))?;
         self.bytes += u64::from(len) + 4;
         if self.bytes >= self.config.bytes_max / FILE_SHARE {
             self.file = create(&self.config.dir, self.opened)?;
@@ -189,4 +189,70 @@ fn create(dir: &Path, n: u64) -> io::Result<File> {
         .create_new(true)
         .append(true)
         .open(dir.join(name))
+}
+
+/// Writes at the end of a file of so many bytes, all or nothing: half a frame, as a full disk leaves
+/// it, would hide all that is written after it.
+fn put_whole(
+    file: &File,
+    bytes: u64,
+    write: impl FnOnce(&File) -> io::Result<()>,
+) -> io::Result<()> {
+    let Err(error) = write(file) else {
+        return Ok(());
+    };
+    file.set_len(bytes)?;
+    Err(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use tidepool_core::PoolName;
+    use tidepool_policy::{Memory, Policy};
+
+    use super::super::{Entry, Snapshot, read};
+    use super::*;
+
+    fn record(seq: u64) -> Record {
+        let snapshot = Snapshot {
+            version: "1".into(),
+            epoch: 1,
+            policy: Policy::tidepool(1, 8),
+            memory: Memory::default(),
+        };
+        Record {
+            pool: PoolName::new("echo").unwrap(),
+            seq,
+            at: Timestamp(seq),
+            entry: Entry::Snapshot(Box::new(snapshot)),
+        }
+    }
+
+    #[test]
+    fn a_record_that_does_not_fit_is_told_and_not_waited_for() {
+        let (jobs, _queue) = sync_channel(1);
+        let log = DecisionLog { jobs };
+        assert!(log.take(record(1)));
+        assert!(!log.take(record(2)));
+    }
+
+    #[test]
+    fn a_frame_that_was_written_by_half_hides_nothing_that_follows() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = DecisionLogConfig {
+            dir: folder.path().to_owned(),
+            bytes_max: 1 << 20,
+        };
+        let mut files = Files::open(config).unwrap();
+        files.append(&[record(1)]).unwrap();
+        let failed = put_whole(&files.file, files.bytes, |mut file| {
+            file.write_all(&[9, 0, 0, 0, 1, 2])?;
+            Err(io::ErrorKind::StorageFull.into())
+        });
+        assert_eq!(failed.unwrap_err().kind(), io::ErrorKind::StorageFull);
+        files.append(&[record(3)]).unwrap();
+        let mut seen = Vec::new();
+        let damages = read(folder.path(), |record| seen.push(record.seq)).unwrap();
+        assert_eq!((seen, damages), (vec![1, 3], vec![]));
+    }
 }

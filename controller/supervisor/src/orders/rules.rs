@@ -127,13 +127,19 @@ fn next_bounds(
         let message = format!("min would be {low} and max {high}; min must not exceed max");
         return Err(invalid(member, message));
     }
-    let set = BoundsOrder {
-        min,
-        max,
-        until: signature.until,
-        reason: signature.reason.clone(),
-        by: signature.by.clone(),
-        since: signature.since,
+    let sets = change.min.flatten().is_some() || change.max.flatten().is_some();
+    let set = if sets {
+        BoundsOrder {
+            min,
+            max,
+            until: signature.until,
+            reason: signature.reason.clone(),
+            by: signature.by.clone(),
+            since: signature.since,
+        }
+    } else {
+        // What is left is as it was ordered, and ends when it was to end.
+        BoundsOrder { min, max, ..before }
     };
     Ok((min.is_some() || max.is_some()).then_some(set))
 }
@@ -223,176 +229,4 @@ pub(crate) fn to_override(standing: &Standing) -> Option<Override> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const POOL: Configured = Configured { min: 1, max: 8 };
-    const NOW: Timestamp = Timestamp(1_000);
-
-    fn member(result: Result<Standing, ChangeError>) -> &'static str {
-        match result {
-            Err(ChangeError::Invalid { member, .. }) => member,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn pause() -> PoolChange {
-        PoolChange {
-            paused: Some(true),
-            duration: Some(Duration::from_secs(60)),
-            reason: Some("deploy".into()),
-            by: "ann".into(),
-            ..PoolChange::default()
-        }
-    }
-
-    fn on(standing: &Standing, change: PoolChange) -> Result<Standing, ChangeError> {
-        apply(standing, POOL, &change, NOW)
-    }
-
-    #[test]
-    fn a_pause_lives_as_long_as_asked_and_a_resume_ends_it() {
-        let paused = on(&Standing::default(), pause()).unwrap();
-        assert!(paused.is_paused());
-        assert_eq!(paused.until(), Some(Timestamp(61_000)));
-        assert_eq!(paused.reason(), Some("deploy"));
-        assert_eq!(expire(&paused, Timestamp(60_999)), None);
-        let (left, told) = expire(&paused, Timestamp(61_000)).unwrap();
-        assert!(left.is_empty());
-        assert_eq!(told, "the pause ended");
-        let resume = PoolChange {
-            paused: Some(false),
-            ..PoolChange::default()
-        };
-        assert!(on(&paused, resume).unwrap().is_empty());
-    }
-
-    #[test]
-    fn what_cannot_be_is_told_by_its_member() {
-        let none = Standing::default();
-        let endless = PoolChange {
-            duration: None,
-            ..pause()
-        };
-        assert_eq!(member(on(&none, endless)), "for");
-        let long = PoolChange {
-            duration: Some(ORDER_DURATION_MAX + Duration::from_secs(1)),
-            ..pause()
-        };
-        assert_eq!(member(on(&none, long)), "for");
-        let both = PoolChange {
-            pin: Some(Some(2)),
-            ..pause()
-        };
-        assert_eq!(member(on(&none, both)), "pin");
-        let outside = PoolChange {
-            paused: None,
-            pin: Some(Some(9)),
-            ..pause()
-        };
-        assert_eq!(member(on(&none, outside)), "pin");
-        for (min, max, told) in [
-            (Some(Some(9)), None, "min"),
-            (None, Some(Some(0)), "max"),
-            (Some(Some(5)), Some(Some(4)), "min"),
-            (None, Some(Some(10_001)), "max"),
-        ] {
-            let bounds = PoolChange {
-                min,
-                max,
-                ..PoolChange::default()
-            };
-            assert_eq!(member(on(&none, bounds)), told, "{min:?} {max:?}");
-        }
-        assert_eq!(member(on(&none, PoolChange::default())), "change");
-        let wordy = PoolChange {
-            reason: Some("x".repeat(201)),
-            ..pause()
-        };
-        assert_eq!(member(on(&none, wordy)), "reason");
-        let pointless = PoolChange {
-            paused: Some(false),
-            ..pause()
-        };
-        assert_eq!(member(on(&none, pointless)), "for");
-    }
-
-    #[test]
-    fn bounds_need_no_end_and_go_back_to_the_configured_ones() {
-        let raised = PoolChange {
-            max: Some(Some(20)),
-            ..PoolChange::default()
-        };
-        let raised = on(&Standing::default(), raised).unwrap();
-        assert_eq!(bounds(POOL, &raised), Configured { min: 1, max: 20 });
-        assert_eq!(expire(&raised, Timestamp(u64::MAX)), None);
-        assert_eq!(to_override(&raised).unwrap().max, Some(20));
-        let back = PoolChange {
-            max: Some(None),
-            ..PoolChange::default()
-        };
-        assert!(on(&raised, back).unwrap().is_empty());
-    }
-
-    #[test]
-    fn bounds_cannot_be_moved_off_a_pin() {
-        let pin = PoolChange {
-            paused: None,
-            pin: Some(Some(7)),
-            ..pause()
-        };
-        let pinned = on(&Standing::default(), pin).unwrap();
-        let lower = PoolChange {
-            max: Some(Some(5)),
-            ..PoolChange::default()
-        };
-        assert_eq!(member(on(&pinned, lower)), "pin");
-    }
-
-    fn workers() -> impl Strategy<Value = Option<Option<u32>>> {
-        prop::option::of(prop::option::of(0_u32..12))
-    }
-
-    prop_compose! {
-        fn changes()(
-            min in workers(), max in workers(), pin in workers(),
-            paused in prop::option::of(any::<bool>()),
-            seconds in prop::option::of(1_u64..100),
-        ) -> PoolChange {
-            PoolChange {
-                min, max, pin, paused,
-                duration: seconds.map(Duration::from_secs),
-                ..PoolChange::default()
-            }
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn whatever_is_asked_bounds_stay_in_order_and_holds_end(
-            changes in prop::collection::vec(changes(), 1..12)
-        ) {
-            let mut standing = Standing::default();
-            let mut now = NOW;
-            for change in changes {
-                now = now.after(Duration::from_secs(7));
-                if let Some((left, _)) = expire(&standing, now) {
-                    standing = left;
-                }
-                if let Ok(next) = apply(&standing, POOL, &change, now) {
-                    standing = next;
-                }
-                let Configured { min, max } = bounds(POOL, &standing);
-                prop_assert!(min <= max && max >= 1);
-                if let Some(hold) = &standing.hold {
-                    prop_assert!(hold.until > now);
-                    prop_assert!(hold.pin.is_none_or(|pin| pin <= 12));
-                }
-            }
-        }
-    }
-}
+mod tests;

@@ -6,6 +6,7 @@ use tidepool_store::EmbeddedStore;
 use super::*;
 use crate::actor::tests::plan;
 use crate::intake::tests::pool_name;
+use crate::troubled::{Access, TroubledKv};
 
 struct Office {
     kv: Arc<dyn Kv>,
@@ -201,4 +202,181 @@ async fn an_order_that_ends_while_another_is_made_does_not_come_back() {
     let order = desk.in_force(&pool_name(), office.now()).unwrap();
     assert_eq!((order.pin, order.max), (None, Some(20)));
     assert_eq!(ends(&office), ["the pin ended"]);
+}
+
+#[tokio::test]
+async fn an_order_counts_and_is_told_only_once_it_is_kept() {
+    let mut office = Office::new();
+    let store = Arc::clone(&office.kv);
+    let known = Known::default();
+    let (desk, events) = (Arc::clone(&known), Arc::clone(&office.events));
+    let fails = Arc::new(AtomicU64::new(0));
+    let will_fail = Arc::clone(&fails);
+    office.kv = TroubledKv::over(&store, move |access, _| {
+        if access == Access::Put {
+            assert!(desk.get().unwrap().standing(&pool_name()).is_empty());
+            assert!(events.lock().is_empty());
+        }
+        will_fail.load(Ordering::Relaxed) == 0
+    });
+    let desk = office.open().await;
+    known.get_or_init(|| desk.clone());
+    fails.store(1, Ordering::Relaxed);
+    let refused = desk.change(&pool_name(), pin(5)).await;
+    assert!(matches!(refused, Err(ChangeError::Unavailable(_))));
+    assert_eq!(desk.in_force(&pool_name(), office.now()), None);
+    assert!(office.events.lock().is_empty());
+    fails.store(0, Ordering::Relaxed);
+    desk.change(&pool_name(), pin(5)).await.unwrap();
+    assert_eq!(desk.standing(&pool_name()).pinned(), Some(5));
+    assert_eq!(office.events.lock().len(), 1);
+}
+
+#[tokio::test]
+async fn an_order_that_was_taken_back_does_not_return_at_a_restart() {
+    let office = Office::new();
+    let desk = office.open().await;
+    desk.change(&pool_name(), pin(5)).await.unwrap();
+    let unpin = PoolChange {
+        pin: Some(None),
+        by: "y".repeat(99),
+        ..PoolChange::default()
+    };
+    desk.change(&pool_name(), unpin).await.unwrap();
+    assert!(office.open().await.standing(&pool_name()).is_empty());
+    let told = office.events.lock().pop().unwrap().data;
+    let by = "y".repeat(64);
+    assert_eq!(told["by"], by);
+    assert_eq!(told["sentence"], format!("no longer pinned by {by}"));
+}
+
+#[tokio::test]
+async fn a_store_that_does_not_answer_overlooks_no_order() {
+    let office = Office::new();
+    let desk = office.open().await;
+    desk.change(&pool_name(), pin(5)).await.unwrap();
+    let silent = TroubledKv::over(&office.kv, |_, _| false);
+    let plans = [plan(Policy::tidepool(1, 8))];
+    let opened = OrderDesk::open(silent, &plans, office.ports()).await;
+    assert!(opened.is_err());
+}
+
+#[tokio::test]
+async fn an_order_ends_by_the_clock_of_who_obeys_it() {
+    let office = Office::new();
+    let desk = office.open().await;
+    desk.change(&pool_name(), pin(5)).await.unwrap();
+    let now = office.now();
+    let at = |ms| Timestamp(now.0 + ms);
+    let pinned = |ms| desk.in_force(&pool_name(), at(ms)).and_then(|o| o.pin);
+    assert_eq!((pinned(59_999), pinned(60_000)), (Some(5), None));
+}
+
+#[tokio::test]
+async fn a_change_of_both_is_told_in_one_sentence() {
+    let office = Office::new();
+    let desk = office.open().await;
+    let bounds = PoolChange {
+        max: Some(Some(20)),
+        duration: Some(Duration::from_secs(30)),
+        ..pin(9)
+    };
+    desk.change(&pool_name(), bounds).await.unwrap();
+    let told = office.events.lock().pop().unwrap().data;
+    assert_eq!(told["new"]["max"], 20);
+    assert_eq!(told["until"], "2023-11-14T22:13:50.000Z");
+    let sentence = "pinned to 9, bounds 1-20 until 2023-11-14T22:13:50.000Z by ann: load test";
+    assert_eq!(told["sentence"], sentence);
+}
+
+/// The orders of a pool as the store has them, once they are as `wanted`.
+async fn kept(office: &Office, pool: &PoolName, wanted: impl Fn(&Standing) -> bool) -> Standing {
+    for _ in 0..1_000 {
+        let found = durable::load(&office.kv, Kept::Orders, pool, &|_| {}).await;
+        let standing: Standing = found.unwrap().unwrap_or_default();
+        if wanted(&standing) {
+            return standing;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("an ended order is still in the store");
+}
+
+#[tokio::test]
+async fn what_has_not_ended_stays_in_the_store() {
+    let office = Office::new();
+    let desk = office.open().await;
+    let bounds = PoolChange {
+        max: Some(Some(20)),
+        ..PoolChange::default()
+    };
+    desk.change(&pool_name(), bounds).await.unwrap();
+    desk.change(&pool_name(), pin(9)).await.unwrap();
+    office.now_ms.fetch_add(60_000, Ordering::Relaxed);
+    desk.in_force(&pool_name(), office.now()).unwrap();
+    let left = kept(&office, &pool_name(), |left| left.hold.is_none()).await;
+    assert_eq!(left, *desk.standing(&pool_name()));
+    assert_eq!(left.bounds.unwrap().max, Some(20));
+}
+
+#[tokio::test]
+async fn an_end_that_could_not_be_written_is_written_later() {
+    let mut office = Office::new();
+    let store = Arc::clone(&office.kv);
+    // The first try to forget fails.
+    let tries = Arc::new(AtomicU64::new(0));
+    let tried = Arc::clone(&tries);
+    office.kv = TroubledKv::over(&store, move |access, _| {
+        access != Access::Delete || tried.fetch_add(1, Ordering::Relaxed) > 0
+    });
+    let other = PoolName::new("other").unwrap();
+    let mut plans = [(); 2].map(|()| plan(Policy::tidepool(1, 8)));
+    plans[1].spec.name = other.clone();
+    let desk = OrderDesk::open(Arc::clone(&office.kv), &plans, office.ports());
+    let desk = desk.await.unwrap();
+    for pool in [&pool_name(), &other] {
+        desk.change(pool, pin(5)).await.unwrap();
+    }
+    office.now_ms.fetch_add(60_000, Ordering::Relaxed);
+    desk.in_force(&pool_name(), office.now());
+    while tries.load(Ordering::Relaxed) == 0 {
+        tokio::task::yield_now().await;
+    }
+    // Another end makes the task look again, sooner than by itself.
+    desk.in_force(&other, office.now());
+    for pool in [&pool_name(), &other] {
+        kept(&office, pool, Standing::is_empty).await;
+    }
+}
+
+#[tokio::test]
+async fn an_order_that_ends_while_the_end_of_another_is_written_leaves_the_store_too() {
+    let mut office = Office::new();
+    let store = Arc::clone(&office.kv);
+    let known = Known::default();
+    let (desk, now_ms) = (Arc::clone(&known), Arc::clone(&office.now_ms));
+    let strikes = Arc::new(AtomicU64::new(0));
+    let struck = Arc::clone(&strikes);
+    office.kv = TroubledKv::over(&store, move |access, _| {
+        if access == Access::Put && struck.swap(0, Ordering::Relaxed) > 0 {
+            let later = now_ms.fetch_add(60_000, Ordering::Relaxed) + 60_000;
+            let desk = desk.get().unwrap();
+            assert_eq!(desk.in_force(&pool_name(), Timestamp(later)), None);
+        }
+        true
+    });
+    let desk = office.open().await;
+    known.get_or_init(|| desk.clone());
+    let bounds = PoolChange {
+        max: Some(Some(20)),
+        duration: Some(Duration::from_secs(120)),
+        ..PoolChange::default()
+    };
+    desk.change(&pool_name(), bounds).await.unwrap();
+    desk.change(&pool_name(), pin(9)).await.unwrap();
+    office.now_ms.fetch_add(60_000, Ordering::Relaxed);
+    strikes.store(1, Ordering::Relaxed);
+    desk.in_force(&pool_name(), office.now()).unwrap();
+    kept(&office, &pool_name(), Standing::is_empty).await;
+    assert_eq!(ends(&office), ["the pin ended", "the bounds ended"]);
 }

@@ -86,7 +86,12 @@ fn worker(n: u64) -> WorkerStatus {
 
 impl FleetView for FakeFleet {
     fn pools(&self) -> Vec<PoolStatus> {
-        vec![pool("echo"), pool("grammar")]
+        let told = self.changes.lock().last().and_then(|change| change.paused);
+        let echo = PoolStatus {
+            paused: told.unwrap_or_default(),
+            ..pool("echo")
+        };
+        vec![echo, pool("grammar")]
     }
 
     fn explain(&self, pool: &PoolName) -> Option<Explanation> {

@@ -14,7 +14,10 @@ async fn a_change_reaches_the_fleet_with_its_author_and_answers_the_pool() {
     let response = request.send().await.unwrap();
     assert_eq!(response.status(), 200);
     let pool: serde_json::Value = response.json().await.unwrap();
-    assert_eq!(pool["pool"], "echo");
+    assert_eq!(
+        (&pool["pool"], &pool["paused"]),
+        (&"echo".into(), &true.into())
+    );
     let change = server.fleet.changes().pop().unwrap();
     assert_eq!(change.paused, Some(true));
     assert_eq!(change.duration, Some(Duration::from_secs(1_800)));

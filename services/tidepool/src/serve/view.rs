@@ -13,7 +13,7 @@ use tidepool_core::status::{
     ComponentHealth, DrainError, Explanation, FleetView, NodeStatus, PoolStatus, WorkerStatus,
 };
 use tidepool_core::{NodeId, PoolName, Timestamp, WorkerId, WorkerReport};
-use tidepool_supervisor::SupervisorView;
+use tidepool_supervisor::{Supervisor, SupervisorView};
 use tidepool_telemetry::Spans;
 use tidepool_worker::{DrainWorker, Node};
 
@@ -24,6 +24,8 @@ use crate::version::VERSION;
 pub(super) struct View {
     pub(super) name: NodeId,
     pub(super) supervisor: SupervisorView,
+    /// Who decides, as long as it lives.
+    pub(super) decider: Addr<Supervisor>,
     pub(super) node: Addr<Node>,
     pub(super) workers: Arc<RwLock<Vec<WorkerReport>>>,
     pub(super) stores: Stores,
@@ -110,7 +112,11 @@ impl FleetView for View {
 
     fn health(&self) -> Vec<ComponentHealth> {
         // The console adds the feed, which it serves itself.
-        vec![self.stores.health(), otlp(&self.spans)]
+        vec![
+            self.stores.health(),
+            otlp(&self.spans),
+            supervision(&self.decider),
+        ]
     }
 }
 
@@ -134,6 +140,21 @@ pub(super) fn otlp(spans: &Spans) -> ComponentHealth {
         component: "otlp".to_owned(),
         state: state.to_owned(),
         detail,
+    }
+}
+
+/// Whether anybody decides how many workers there are. In a single process nobody takes over.
+pub(super) fn supervision(decider: &Addr<Supervisor>) -> ComponentHealth {
+    let (state, detail) = if decider.connected() {
+        ("ok", "decides every second")
+    } else {
+        let detail = "it panicked: every pool keeps its size until this process is restarted";
+        ("down", detail)
+    };
+    ComponentHealth {
+        component: "supervisor".to_owned(),
+        state: state.to_owned(),
+        detail: detail.to_owned(),
     }
 }
 

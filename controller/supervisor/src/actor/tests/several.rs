@@ -66,3 +66,23 @@ async fn what_several_balancers_report_is_decided_about_as_one_load() {
     let explained = scene.view.explain(&status.pool).unwrap();
     assert_eq!(explained.decision["observed_rate"], 80.0);
 }
+
+#[actix::test]
+async fn a_balancer_that_is_gone_holds_up_nobody() {
+    let scene = Scene::start(quick()).await;
+    let node = NodeReports(report_of("a", 2));
+    scene.addr.send(node).await.unwrap();
+    let tell = async |names: &[&str], reporting: &[&str]| {
+        let present = names.iter().map(|name| (*name).to_owned()).collect();
+        let of = |name: &&str| ((*name).to_owned(), pool_report(40, 2.0));
+        let reports = reporting.iter().map(of).collect();
+        let message = BalancerReports { present, reports };
+        scene.addr.send(message).await.unwrap();
+        let explained = scene.view.explain(&pool_name()).unwrap();
+        explained.decision["observed_rate"].as_f64()
+    };
+    assert_eq!(tell(&["x", "y"], &["x", "y"]).await, Some(80.0));
+    scene.outside.now_ms.fetch_add(1_000, Ordering::Relaxed);
+    let alone = tell(&["x"], &["x"]).await.unwrap();
+    assert!(alone < 80.0, "{alone}");
+}

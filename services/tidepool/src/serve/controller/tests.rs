@@ -6,6 +6,7 @@ use tidepool_supervisor::Retire;
 
 use super::leadership::{Mandate, Standing};
 use super::*;
+use crate::serve::{supervision, view};
 use crate::settings::{Inputs, Override, load};
 
 const LONG: Duration = Duration::from_secs(600);
@@ -135,4 +136,42 @@ async fn who_cannot_begin_several_times_lets_another_one_lead() {
     tries.expect("it resigns");
     leave.send(()).unwrap();
     office.await.unwrap();
+}
+
+#[actix::test]
+async fn a_supervisor_that_is_gone_is_shown_to_be_down() {
+    let (base, _folder) = base();
+    let reign = Reign::begin(&base, mandate(1), None, &mut None).await;
+    let reign = reign.unwrap();
+    let state = || view::supervision(&reign.supervisor).state;
+    assert_eq!(state(), "ok");
+    reign.supervisor.try_send(Retire).unwrap();
+    let told = async {
+        while state() != "down" {
+            tokio::task::yield_now().await;
+        }
+    };
+    let told = tokio::time::timeout(SOON, told).await;
+    told.expect("it is told");
+    reign.end(&base).await;
+}
+
+#[actix::test]
+async fn a_shadow_has_the_bounds_of_its_pool() {
+    let (base, _folder) = base();
+    let mut configured = base.settings.pools.clone();
+    let pool = configured.first_mut().unwrap();
+    pool.shadows = vec![tidepool_policy::Rule::named("threshold").unwrap()];
+    (pool.min, pool.max) = (3, 7);
+    (pool.cooldown, pool.slo) = (Duration::from_secs(77), Duration::from_millis(345));
+    pool.spend_worker_h = Some(5);
+    let plan = supervision::plans(&configured, &base.pools).remove(0);
+    let bounds = &plan.policy.bounds;
+    assert_eq!((bounds.min, bounds.max, bounds.slo_ms), (3, 7, 345));
+    assert_eq!(
+        (bounds.cooldown_s, bounds.spend_worker_h),
+        (77.0, Some(5.0))
+    );
+    assert_eq!(plan.shadows[0].rule.name(), "threshold");
+    assert_eq!(plan.shadows[0].bounds, *bounds);
 }
