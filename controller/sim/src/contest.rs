@@ -65,10 +65,38 @@ pub enum NoContender {
     },
     /// A rival that cannot run here.
     #[error(transparent)]
-    Rival(#[from] NoSuchRival),
+    Rival(NoSuchRival),
     /// Hourly patterns cannot be learned as asked for.
     #[error(transparent)]
     Profile(#[from] tidepool_profile::Error),
+}
+
+/// Whether a policy is called `name`; whether it can run is seen when it does.
+///
+/// # Errors
+/// When none is, or with a target that no rival can have.
+pub fn check_name(name: &str) -> Result<(), NoContender> {
+    let nowhere = Surroundings {
+        workers_min: 1,
+        workers_max: 1,
+        training_work: &[],
+    };
+    if name == CLAIRVOYANT || Rule::named(name).is_some() {
+        return Ok(());
+    }
+    match baselines::by_name(name, &nowhere) {
+        Ok(_) | Err(NoSuchRival::Untrained) => Ok(()),
+        Err(fault) => Err(fault.into()),
+    }
+}
+
+impl From<NoSuchRival> for NoContender {
+    fn from(fault: NoSuchRival) -> Self {
+        match fault {
+            NoSuchRival::Name(name) => Self::Unknown { name },
+            other => Self::Rival(other),
+        }
+    }
 }
 
 impl Case {
@@ -121,10 +149,7 @@ impl Case {
             workers_max,
             training_work: &prepared.training_work,
         };
-        baselines::by_name(name, &around).map_err(|fault| match fault {
-            NoSuchRival::Name(name) => NoContender::Unknown { name },
-            other => NoContender::Rival(other),
-        })
+        Ok(baselines::by_name(name, &around)?)
     }
 
     /// The live rule with `policy`. The default one learns hourly patterns if the case says so.

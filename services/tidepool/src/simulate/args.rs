@@ -1,12 +1,15 @@
 //! What `tidepool simulate` understands.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use jiff::{Span, SpanRelativeTo, Timestamp};
-use tidepool_sim::contest::USUAL;
+use tidepool_sim::contest::{USUAL, check_name};
 use tidepool_sim::model::Model;
 use tidepool_sim::smooth::Smoothing;
+
+/// Most requests a second on average: some nanoseconds each make a simulated day last a quarter of an hour.
+const RATE_MAX: f64 = 1_000_000.0;
 
 /// Which run to simulate.
 #[derive(Debug, Clone, Args)]
@@ -55,6 +58,9 @@ pub(crate) struct SimulateArgs {
     /// Mean time from launch to ready
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = seconds)]
     pub(crate) boot: f64,
+    /// Fewest workers; 0 lets the pool fall asleep
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    pub(crate) min: u32,
     /// Concurrent places in a worker
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) slots: u32,
@@ -99,7 +105,46 @@ impl SimulateArgs {
             service_cv: self.service_cv,
             startup_s: self.boot,
             late_after_s: self.late_after,
+            workers_min: self.min,
             ..Model::default()
+        }
+    }
+
+    /// Requests a second that the flags add up to, on average.
+    fn rate(&self, mean_workers: f64) -> f64 {
+        mean_workers * f64::from(self.slots) / self.service_mean
+    }
+
+    /// What the types of the flags do not tell.
+    ///
+    /// # Errors
+    /// With the flags and what is wrong with them.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        self.model()
+            .validate()
+            .map_err(|fault| format!("--{fault}"))?;
+        let sizes = self.table.is_some().then_some(self.sizes.as_slice());
+        for size in sizes.unwrap_or(&[self.mean_workers]) {
+            let rate = self.rate(*size);
+            if rate > RATE_MAX {
+                return Err(format!(
+                    "--mean-workers {size} with --slots {} and --service-mean {} s make {rate:.0} requests/s; \
+                     {RATE_MAX:.0} are the most that is simulated",
+                    self.slots, self.service_mean
+                ));
+            }
+        }
+        if self.policy.is_empty() {
+            return Err("--policy names no policy to run".to_owned());
+        }
+        for name in &self.policy {
+            check_name(name).map_err(|fault| format!("--policy: {fault}"))?;
+        }
+        // Found out now, and not when all has been simulated.
+        let folder = self.html.as_deref().and_then(Path::parent);
+        match folder.filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
+            Some(folder) => Err(format!("--html: there is no folder {}", folder.display())),
+            None => Ok(()),
         }
     }
 

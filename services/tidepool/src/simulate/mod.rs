@@ -41,18 +41,18 @@ pub(crate) fn run(global: &GlobalArgs, args: &SimulateArgs) -> Exit {
 
 /// Ends the program as for any other mistyped flag.
 fn refuse(fault: &str) -> ! {
-    Cli::command()
-        .error(ErrorKind::ValueValidation, fault)
-        .exit()
+    let mut program = Cli::command();
+    program.build();
+    let error = match program.find_subcommand_mut("simulate") {
+        Some(command) => command.error(ErrorKind::ValueValidation, fault),
+        None => program.error(ErrorKind::ValueValidation, fault),
+    };
+    error.exit()
 }
 
-/// What the types of the flags do not tell.
 fn check(args: &SimulateArgs) -> Result<(), String> {
-    args.model().validate().map_err(|fault| fault.to_string())?;
-    Pattern::new(Config::in_zone(&args.zone)).map_err(|fault| fault.to_string())?;
-    if args.policy.is_empty() {
-        return Err("no policy to run".to_owned());
-    }
+    args.check()?;
+    Pattern::new(Config::in_zone(&args.zone)).map_err(|fault| format!("--zone: {fault}"))?;
     Ok(())
 }
 
@@ -79,9 +79,10 @@ fn case(args: &SimulateArgs) -> anyhow::Result<(String, Case)> {
 }
 
 fn read(file: &Path) -> anyhow::Result<Trace> {
-    let text =
-        std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    Trace::parse(&text).with_context(|| format!("{} is no trace", file.display()))
+    let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    // What is no UTF-8 is no number either, and is told with its line.
+    Trace::parse(&String::from_utf8_lossy(&bytes))
+        .with_context(|| format!("{} is no trace", file.display()))
 }
 
 fn profile(args: &SimulateArgs) -> Option<Config> {

@@ -67,6 +67,7 @@ pub(crate) fn params(args: &SimulateArgs, case: &Case) -> Value {
         "service_mean_s": model.service_mean_s,
         "service_cv": model.service_cv,
         "late_after_s": model.late_after_s,
+        "min_workers": model.workers_min,
         "max_workers": model.workers_max,
         "train_s": case.load.score_from_s,
         "scored_s": case.load.scored_s(),

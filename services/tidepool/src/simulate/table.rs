@@ -9,6 +9,7 @@ use std::sync::Mutex;
 
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Map, Value, json};
 use tidepool_sim::contest::{CLAIRVOYANT, Score};
 use tidepool_sim::parallel;
 use tidepool_sim::smooth::Smoothing;
@@ -46,6 +47,7 @@ struct Sheet<'a> {
 pub(crate) fn run(args: &SimulateArgs, folder: &Path) -> anyhow::Result<()> {
     let out = args.out.as_deref().context("--out is missing")?;
     fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()))?;
+    settle_settings(args, &out.join("settings.json"))?;
     let rows = out.join("cells.csv");
     end_last_line(&rows)?;
     let known = known(&rows)?;
@@ -79,6 +81,48 @@ pub(crate) fn run(args: &SimulateArgs, folder: &Path) -> anyhow::Result<()> {
     let text = markdown(args, &self::known(&rows)?, &sheet.untrained())?;
     let page = out.join("table.md");
     fs::write(&page, text).with_context(|| format!("cannot write {}", page.display()))
+}
+
+/// What shapes the rows and is not among their keys.
+fn settings(args: &SimulateArgs) -> Value {
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "policy": tidepool_policy::Policy::default(),
+        "train_s": args.train,
+        "days": args.days,
+        "slots": args.slots,
+        "min": args.min,
+        "service_mean_s": args.service_mean,
+        "service_cv": args.service_cv,
+        "late_after_s": args.late_after,
+        "start_ms": args.start,
+        "zone": args.zone,
+        "profile": !args.no_profile,
+    })
+}
+
+/// Keeps the settings beside the rows, and refuses rows that were made with others.
+fn settle_settings(args: &SimulateArgs, file: &Path) -> anyhow::Result<()> {
+    let now = settings(args);
+    let Ok(text) = fs::read_to_string(file) else {
+        let text = serde_json::to_string_pretty(&now)? + "\n";
+        return fs::write(file, text).with_context(|| format!("cannot write {}", file.display()));
+    };
+    let before: Value = serde_json::from_str(&text)
+        .with_context(|| format!("{} cannot be read: move it away", file.display()))?;
+    let names = now.as_object().into_iter().flat_map(Map::keys);
+    let other: Vec<&str> = names
+        .filter(|name| before[name.as_str()] != now[name.as_str()])
+        .map(String::as_str)
+        .collect();
+    if other.is_empty() {
+        return Ok(());
+    }
+    bail!(
+        "the rows beside {} were made with another {}: choose another --out",
+        file.display(),
+        other.join(", ")
+    )
 }
 
 fn traces(folder: &Path) -> anyhow::Result<Vec<(String, Trace)>> {

@@ -19,6 +19,7 @@ mod pattern;
 mod process;
 mod scaling;
 mod secrets;
+mod simulate;
 mod stand_in;
 mod stopping;
 mod tidy;
