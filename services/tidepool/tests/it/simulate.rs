@@ -30,9 +30,9 @@ fn simulate(folder: &Path, args: &[&str]) -> Output {
 
 const SMALL: [&str; 8] = [
     "--train",
-    "1d",
+    "12h",
     "--days",
-    "1",
+    "0.5",
     "--mean-workers",
     "2",
     "-o",
