@@ -150,7 +150,7 @@ impl Pool {
     fn tell_out(&self, out: &PutOut<Arc<Place>>) {
         self.metrics.ejections.inc();
         tracing::warn!(
-            pool = %self.spec.name, seat = out.payload.title(), cause = out.cause,
+            pool = %self.spec.name, seat = out.payload.title(), cause = out.cause.as_str(),
             "a seat does worse than its peers and gets no work for a while"
         );
     }
