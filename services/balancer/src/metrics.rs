@@ -29,6 +29,7 @@ pub struct BalancerMetrics {
     http_duration: HistogramVec,
     ejections: IntCounterVec,
     repeats: IntCounterVec,
+    set_aside: IntCounterVec,
     accepted: IntCounterVec,
     pub(crate) accepted_running: IntGauge,
 }
@@ -85,6 +86,12 @@ impl BalancerMetrics {
                 "Requests that were given to another node, by what became of them on the first",
                 &["pool", "cause"],
             )?,
+            set_aside: counters(
+                "tidepool_requests_set_aside_total",
+                "Requests that were not tried again because two nodes were lost with each: one of \
+                 them may be what stops nodes",
+                &["pool"],
+            )?,
             accepted: counters(
                 "tidepool_accepted_requests_total",
                 "Requests that were accepted to be answered later and have ended",
@@ -95,7 +102,7 @@ impl BalancerMetrics {
                 "Requests that were accepted to be answered later and have not ended",
             )?,
         };
-        let all: [Box<dyn Collector>; 9] = [
+        let all: [Box<dyn Collector>; 10] = [
             Box::new(metrics.requests.clone()),
             Box::new(metrics.queue_wait.clone()),
             Box::new(metrics.work.clone()),
@@ -103,6 +110,7 @@ impl BalancerMetrics {
             Box::new(metrics.http_duration.clone()),
             Box::new(metrics.ejections.clone()),
             Box::new(metrics.repeats.clone()),
+            Box::new(metrics.set_aside.clone()),
             Box::new(metrics.accepted.clone()),
             Box::new(metrics.accepted_running.clone()),
         ];
@@ -128,6 +136,7 @@ impl BalancerMetrics {
             ejections: self.ejections.with_label_values(&[pool]),
             rejected: self.repeats.with_label_values(&[pool, "rejected"]),
             lost: self.repeats.with_label_values(&[pool, "lost"]),
+            set_aside: self.set_aside.with_label_values(&[pool]),
             kinds: spec.kinds.iter().map(of_kind).collect(),
         }
     }
@@ -171,6 +180,8 @@ pub struct PoolMetrics {
     pub(crate) rejected: IntCounter,
     /// Requests that went to another node because the first was lost with them.
     pub(crate) lost: IntCounter,
+    /// Requests that two nodes were lost with.
+    pub(crate) set_aside: IntCounter,
     kinds: Vec<KindMetrics>,
 }
 

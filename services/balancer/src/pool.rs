@@ -169,6 +169,11 @@ impl Pool {
         self.metrics.rejected.inc();
     }
 
+    /// Counts a request that is not tried again: it may be what stops nodes.
+    pub(crate) fn count_set_aside(&self) {
+        self.metrics.set_aside.inc();
+    }
+
     /// The refusal of a request that no node would begin.
     pub(crate) fn no_node(&self) -> Refusal {
         self.dispatch.lock().refusal(RefusalReason::NoNode)
