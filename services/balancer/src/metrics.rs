@@ -40,36 +40,29 @@ impl BalancerMetrics {
     /// # Errors
     /// When one of them is registered already.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let histogram =
-            |name: &str, help: &str| HistogramOpts::new(name, help).buckets(BUCKETS_S.to_vec());
         let metrics = Self {
-            requests: IntCounterVec::new(
-                Opts::new("tidepool_requests_total", "Requests that ended, by outcome"),
+            requests: counters(
+                "tidepool_requests_total",
+                "Requests that ended, by outcome",
                 &["kind", "outcome"],
             )?,
-            queue_wait: HistogramVec::new(
-                histogram(
-                    "tidepool_queue_wait_seconds",
-                    "Time that requests waited for a slot",
-                ),
+            queue_wait: histograms(
+                "tidepool_queue_wait_seconds",
+                "Time that requests waited for a slot",
                 &["pool"],
             )?,
-            work: HistogramVec::new(
-                histogram(
-                    "tidepool_work_seconds",
-                    "Time that handlers worked on requests",
-                ),
+            work: histograms(
+                "tidepool_work_seconds",
+                "Time that handlers worked on requests",
                 &["pool", "kind"],
             )?,
             queue_depth: IntGaugeVec::new(
                 Opts::new("tidepool_queue_depth", "Requests that wait for a slot"),
                 &["pool"],
             )?,
-            http_duration: HistogramVec::new(
-                histogram(
-                    "http_server_request_duration_seconds",
-                    "Time from head to answer",
-                ),
+            http_duration: histograms(
+                "http_server_request_duration_seconds",
+                "Time from head to answer",
                 &[
                     "http_request_method",
                     "http_route",
@@ -153,6 +146,11 @@ impl BalancerMetrics {
         self.http_duration
             .with_label_values(&[method_label(method), route, status])
     }
+}
+
+fn histograms(name: &str, help: &str, labels: &[&str]) -> Result<HistogramVec, prometheus::Error> {
+    let opts = HistogramOpts::new(name, help).buckets(BUCKETS_S.to_vec());
+    HistogramVec::new(opts, labels)
 }
 
 fn counters(name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
