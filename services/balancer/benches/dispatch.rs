@@ -10,6 +10,8 @@
 mod dispatch;
 #[path = "../src/health.rs"]
 mod health;
+#[path = "../src/pulse.rs"]
+mod pulse;
 #[path = "../src/queue.rs"]
 mod queue;
 #[path = "../src/slots.rs"]

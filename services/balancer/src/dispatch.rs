@@ -10,6 +10,7 @@ use tidepool_core::ids::PRIORITY_CLASSES;
 use tidepool_core::{Deadline, LatencyHistogram, Priority};
 
 use crate::health::Verdict;
+use crate::pulse::Pulse;
 use crate::queue::{WaitQueue, Waiter, WaiterKey};
 use crate::slots::{PutOut, Returned, SeatKey, SlotTable};
 use crate::standing::StandingQueue;
@@ -114,6 +115,8 @@ pub(crate) struct Dispatch<S, T> {
     slots: SlotTable<S>,
     queue: WaitQueue<T>,
     standing: StandingQueue,
+    /// What ends after a time in which this process did not run says nothing of work times.
+    pulse: Pulse,
     closed: bool,
     dismissed: bool,
     /// Whether nobody waits here for a seat that may never come; see [`Self::send_back`].
@@ -129,6 +132,7 @@ impl<S: Clone, T> Dispatch<S, T> {
             slots: SlotTable::new(now),
             queue: WaitQueue::new(),
             standing: StandingQueue::new(limits.objective),
+            pulse: Pulse::default(),
             closed: false,
             dismissed: false,
             work_mean_s: None,
@@ -171,8 +175,10 @@ impl<S: Clone, T> Dispatch<S, T> {
     }
 
     /// Compares the seats, and says which get no work for a while. Call
-    /// [`Self::next_handover`] afterwards: others may be back.
+    /// [`Self::next_handover`] afterwards: others may be back. To be called every 50 ms: the beats
+    /// tell whether this process runs.
     pub(crate) fn look(&mut self, now: Instant) -> Vec<PutOut<S>> {
+        self.pulse.beat(now);
         self.slots.look(now)
     }
 
@@ -279,12 +285,22 @@ impl<S: Clone, T> Dispatch<S, T> {
         (held, verdict): (Duration, Verdict),
         now: Instant,
     ) -> (Released<S, T>, Option<PutOut<S>>) {
+        let since = now.checked_sub(held).unwrap_or(now);
+        let out = if self.pulse.has_gap(since, now) {
+            None
+        } else {
+            self.learn(held);
+            self.slots.judge(key, held, verdict, now)
+        };
+        (self.release_unused(key, now), out)
+    }
+
+    /// Takes in how long work took.
+    fn learn(&mut self, held: Duration) {
         self.window.work.record(held);
         let held_s = held.as_secs_f64();
         let mean = self.work_mean_s.get_or_insert(held_s);
         *mean += WORK_WEIGHT * (held_s - *mean);
-        let out = self.slots.judge(key, held, verdict, now);
-        (self.release_unused(key, now), out)
     }
 
     /// Takes back a slot that nobody used.
@@ -308,9 +324,10 @@ impl<S: Clone, T> Dispatch<S, T> {
         let (seat, payload) = self.take_slot(None, now)?;
         while let Some(waiter) = self.queue.pop() {
             if !waiter.deadline.has_passed(now) {
-                self.window
-                    .wait
-                    .record(now.saturating_duration_since(waiter.since));
+                if !self.pulse.has_gap(waiter.since, now) {
+                    let wait = now.saturating_duration_since(waiter.since);
+                    self.window.wait.record(wait);
+                }
                 return Some(Handover {
                     token: waiter.token,
                     seat,

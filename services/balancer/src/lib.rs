@@ -8,6 +8,7 @@ mod hosting;
 mod http;
 mod metrics;
 mod pool;
+mod pulse;
 mod queue;
 mod remote;
 mod serve;

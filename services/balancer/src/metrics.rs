@@ -29,6 +29,7 @@ pub struct BalancerMetrics {
     http_duration: HistogramVec,
     ejections: IntCounterVec,
     repeats: IntCounterVec,
+    set_aside: IntCounterVec,
     accepted: IntCounterVec,
     pub(crate) accepted_running: IntGauge,
 }
@@ -39,36 +40,29 @@ impl BalancerMetrics {
     /// # Errors
     /// When one of them is registered already.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let histogram =
-            |name: &str, help: &str| HistogramOpts::new(name, help).buckets(BUCKETS_S.to_vec());
         let metrics = Self {
-            requests: IntCounterVec::new(
-                Opts::new("tidepool_requests_total", "Requests that ended, by outcome"),
+            requests: counters(
+                "tidepool_requests_total",
+                "Requests that ended, by outcome",
                 &["kind", "outcome"],
             )?,
-            queue_wait: HistogramVec::new(
-                histogram(
-                    "tidepool_queue_wait_seconds",
-                    "Time that requests waited for a slot",
-                ),
+            queue_wait: histograms(
+                "tidepool_queue_wait_seconds",
+                "Time that requests waited for a slot",
                 &["pool"],
             )?,
-            work: HistogramVec::new(
-                histogram(
-                    "tidepool_work_seconds",
-                    "Time that handlers worked on requests",
-                ),
+            work: histograms(
+                "tidepool_work_seconds",
+                "Time that handlers worked on requests",
                 &["pool", "kind"],
             )?,
             queue_depth: IntGaugeVec::new(
                 Opts::new("tidepool_queue_depth", "Requests that wait for a slot"),
                 &["pool"],
             )?,
-            http_duration: HistogramVec::new(
-                histogram(
-                    "http_server_request_duration_seconds",
-                    "Time from head to answer",
-                ),
+            http_duration: histograms(
+                "http_server_request_duration_seconds",
+                "Time from head to answer",
                 &[
                     "http_request_method",
                     "http_route",
@@ -85,6 +79,12 @@ impl BalancerMetrics {
                 "Requests that were given to another node, by what became of them on the first",
                 &["pool", "cause"],
             )?,
+            set_aside: counters(
+                "tidepool_requests_set_aside_total",
+                "Requests that were not tried again because two nodes were lost with each: one of \
+                 them may be what stops nodes",
+                &["pool"],
+            )?,
             accepted: counters(
                 "tidepool_accepted_requests_total",
                 "Requests that were accepted to be answered later and have ended",
@@ -95,7 +95,7 @@ impl BalancerMetrics {
                 "Requests that were accepted to be answered later and have not ended",
             )?,
         };
-        let all: [Box<dyn Collector>; 9] = [
+        let all: [Box<dyn Collector>; 10] = [
             Box::new(metrics.requests.clone()),
             Box::new(metrics.queue_wait.clone()),
             Box::new(metrics.work.clone()),
@@ -103,6 +103,7 @@ impl BalancerMetrics {
             Box::new(metrics.http_duration.clone()),
             Box::new(metrics.ejections.clone()),
             Box::new(metrics.repeats.clone()),
+            Box::new(metrics.set_aside.clone()),
             Box::new(metrics.accepted.clone()),
             Box::new(metrics.accepted_running.clone()),
         ];
@@ -128,6 +129,7 @@ impl BalancerMetrics {
             ejections: self.ejections.with_label_values(&[pool]),
             rejected: self.repeats.with_label_values(&[pool, "rejected"]),
             lost: self.repeats.with_label_values(&[pool, "lost"]),
+            set_aside: self.set_aside.with_label_values(&[pool]),
             kinds: spec.kinds.iter().map(of_kind).collect(),
         }
     }
@@ -144,6 +146,11 @@ impl BalancerMetrics {
         self.http_duration
             .with_label_values(&[method_label(method), route, status])
     }
+}
+
+fn histograms(name: &str, help: &str, labels: &[&str]) -> Result<HistogramVec, prometheus::Error> {
+    let opts = HistogramOpts::new(name, help).buckets(BUCKETS_S.to_vec());
+    HistogramVec::new(opts, labels)
 }
 
 fn counters(name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
@@ -171,6 +178,8 @@ pub struct PoolMetrics {
     pub(crate) rejected: IntCounter,
     /// Requests that went to another node because the first was lost with them.
     pub(crate) lost: IntCounter,
+    /// Requests that two nodes were lost with.
+    pub(crate) set_aside: IntCounter,
     kinds: Vec<KindMetrics>,
 }
 

@@ -150,7 +150,7 @@ impl Pool {
     fn tell_out(&self, out: &PutOut<Arc<Place>>) {
         self.metrics.ejections.inc();
         tracing::warn!(
-            pool = %self.spec.name, seat = out.payload.title(), cause = out.cause,
+            pool = %self.spec.name, seat = out.payload.title(), cause = out.cause.as_str(),
             "a seat does worse than its peers and gets no work for a while"
         );
     }
@@ -167,6 +167,11 @@ impl Pool {
     /// Counts a request that goes to another node because the first did not begin it.
     pub(crate) fn count_rejected(&self) {
         self.metrics.rejected.inc();
+    }
+
+    /// Counts a request that is not tried again: it may be what stops nodes.
+    pub(crate) fn count_set_aside(&self) {
+        self.metrics.set_aside.inc();
     }
 
     /// The refusal of a request that no node would begin.

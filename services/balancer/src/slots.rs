@@ -3,8 +3,8 @@
 //!
 //! Seats with a free slot stand in a ring, each once, and take turns. Of the next two, the one
 //! that promises the later answer lets the other go first ("the power of two choices" with a
-//! moving average of work times as cost, as in Finagle's peak EWMA): a slow seat is spared
-//! before it is put out by [`crate::health`].
+//! moving average of work times as cost, as in Finagle's peak EWMA, times a penalty for failures):
+//! a seat that is slow or fails is spared before it is put out by [`crate::health`].
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -13,6 +13,8 @@ use crate::health::{SeatHealth, Verdict};
 
 /// A seat lets the next one go first when its cost is more than this many times higher.
 const WORSE_FACTOR: f64 = 1.5;
+/// Seats fail alike when the shares of their failures differ by less than this factor.
+const ALIKE_FACTOR: f64 = 3.0;
 /// A seat that had no request for so long has its turn whatever is remembered of it.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(10);
 /// How often seats are compared with their peers.
@@ -33,11 +35,37 @@ pub(crate) enum Returned<S> {
     SeatIdle(S),
 }
 
+/// Why a seat is put out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Cause {
+    Failures,
+    Slowness,
+}
+
+impl Cause {
+    /// What operators read.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Failures => "failures",
+            Self::Slowness => "slowness",
+        }
+    }
+
+    /// How many seats may be out beside so many others: half of them. Of two, one that fails: its
+    /// work is worth nothing. One that is slow does some, and its cost lets the other go first.
+    fn out_max(self, others: usize) -> usize {
+        match self {
+            Self::Failures => (others / 2).max(1),
+            Self::Slowness => others / 2,
+        }
+    }
+}
+
 /// A seat that was put out.
 #[derive(Debug)]
 pub(crate) struct PutOut<S> {
     pub(crate) payload: S,
-    pub(crate) cause: &'static str,
+    pub(crate) cause: Cause,
 }
 
 #[derive(Debug)]
@@ -68,9 +96,15 @@ impl<S> Seat<S> {
         !self.leaving && self.busy < self.open
     }
 
+    /// Whether it has slots and nothing speaks against it.
+    fn serves(&self) -> bool {
+        self.is_there() && !self.doubted && self.health.is_in()
+    }
+
     /// What the next request would cost here, if its work takes `work_s`.
-    fn cost(&self, work_s: f64) -> f64 {
-        work_s * f64::from(self.busy + 1) / f64::from(self.open.max(1))
+    fn cost(&self, work_s: f64, now: Instant) -> f64 {
+        let turns = f64::from(self.busy + 1) / f64::from(self.open.max(1));
+        work_s * turns * self.health.penalty(now)
     }
 }
 
@@ -114,7 +148,7 @@ impl<S: Clone> SlotTable<S> {
             in_ring: false,
             mark,
             taken_at: now,
-            health: SeatHealth::new(),
+            health: SeatHealth::new(now),
         };
         self.seats.insert(key, seat);
         self.refresh(key, now);
@@ -168,7 +202,7 @@ impl<S: Clone> SlotTable<S> {
 
     /// Takes a free slot: of the seat that the session prefers if it has one, else of the next.
     pub(crate) fn take(&mut self, session: Option<u64>, now: Instant) -> Option<(SeatKey, S)> {
-        let key = match session.and_then(|session| self.preferred(session)) {
+        let key = match session.and_then(|session| self.preferred(session, now)) {
             Some(key) => key,
             None => self.next_in_ring(now)?,
         };
@@ -216,10 +250,13 @@ impl<S: Clone> SlotTable<S> {
     ) -> Option<PutOut<S>> {
         let seat = self.seats.get_mut(&key)?;
         let is_bad = seat.health.ended(held, verdict, self.typical_s, now);
-        is_bad.then(|| self.put_out(key, "failures", now)).flatten()
+        is_bad
+            .then(|| self.put_out(key, Cause::Failures, now))
+            .flatten()
     }
 
-    /// Lets time pass: brings seats back and puts those out that are far slower than the others.
+    /// Lets time pass: brings seats back and puts those out that are far slower than the others or fail
+    /// far more often.
     pub(crate) fn look(&mut self, now: Instant) -> Vec<PutOut<S>> {
         if now.saturating_duration_since(self.judged) < JUDGE_INTERVAL {
             return Vec::new();
@@ -234,8 +271,11 @@ impl<S: Clone> SlotTable<S> {
             };
             seat.health.tick(now);
             let is_slow = self.typical_s.is_some_and(|s| seat.health.is_outlier(s));
-            if is_slow {
-                out.extend(self.put_out(key, "slowness", now));
+            let is_failing = seat.health.is_failing(now);
+            if is_failing {
+                out.extend(self.put_out(key, Cause::Failures, now));
+            } else if is_slow {
+                out.extend(self.put_out(key, Cause::Slowness, now));
             }
             self.refresh(key, now);
         }
@@ -250,7 +290,7 @@ impl<S: Clone> SlotTable<S> {
         let keys: Vec<SeatKey> = self.seats.keys().copied().collect();
         for key in keys {
             if let Some(seat) = self.seats.get_mut(&key) {
-                seat.health = SeatHealth::new();
+                seat.health = SeatHealth::new(now);
                 self.refresh(key, now);
             }
         }
@@ -288,16 +328,26 @@ impl<S: Clone> SlotTable<S> {
         self.open
     }
 
-    /// Puts a seat out, unless that would be the last or more than half of its peers.
-    fn put_out(&mut self, key: SeatKey, cause: &'static str, now: Instant) -> Option<PutOut<S>> {
-        let joined = self.seats.values().filter(|seat| seat.is_there());
-        let others = joined.clone().count().saturating_sub(1);
-        let out = joined.filter(|seat| !seat.health.is_in()).count();
-        let seat = self.seats.get_mut(&key)?;
-        let is_out = !seat.health.is_in();
-        if !is_out && out + 1 > others / 2 {
-            return None;
+    /// Puts a seat out, unless that would be the last that serves or more than half of its peers, or
+    /// all fail alike: then it is the requests, and fewer seats would not help.
+    fn put_out(&mut self, key: SeatKey, cause: Cause, now: Instant) -> Option<PutOut<S>> {
+        let joined = self.seats.iter().filter(|(_, seat)| seat.is_there());
+        let others = joined.clone().filter(|(other, _)| **other != key);
+        let out = joined.filter(|(_, seat)| !seat.health.is_in()).count();
+        let seat = self.seats.get(&key)?;
+        if seat.health.is_in() {
+            let failing = seat.health.failing(now);
+            let is_better = |other: &Seat<S>| {
+                let is_alike =
+                    cause == Cause::Failures && ALIKE_FACTOR * other.health.failing(now) > failing;
+                other.serves() && !is_alike
+            };
+            let has_better = others.clone().any(|(_, other)| is_better(other));
+            if !has_better || out + 1 > cause.out_max(others.count()) {
+                return None;
+            }
         }
+        let seat = self.seats.get_mut(&key)?;
         // The low bits of a hash are as good as chance here, and come out the same in a replay.
         let jitter = (mix(seat.mark ^ self.next_seat) % 1_000) as f64 / 1_000.0;
         seat.health.put_out(jitter, now);
@@ -375,15 +425,15 @@ impl<S: Clone> SlotTable<S> {
         let (own, other) = (first.health.work_s(), second.health.work_s());
         let own_s = own.or(other).unwrap_or(1.0);
         let other_s = other.or(own).unwrap_or(1.0);
-        first.cost(own_s) > WORSE_FACTOR * second.cost(other_s)
+        first.cost(own_s, now) > WORSE_FACTOR * second.cost(other_s, now)
     }
 
-    /// The seat of a session by rendezvous hashing, if it has a free slot: few sessions move
-    /// when seats come and go.
-    fn preferred(&self, session: u64) -> Option<SeatKey> {
+    /// The seat of a session by rendezvous hashing, if it has a free slot and does not fail: few
+    /// sessions move when seats come and go.
+    fn preferred(&self, session: u64, now: Instant) -> Option<SeatKey> {
         let joined = self.seats.iter().filter(|(_, seat)| seat.is_there());
         let (key, seat) = joined.max_by_key(|(_, seat)| mix(session ^ mix(seat.mark)))?;
-        seat.is_free().then_some(*key)
+        (seat.is_free() && !seat.health.is_shunned(now)).then_some(*key)
     }
 
     fn median_work_s(&self) -> Option<f64> {
@@ -405,6 +455,9 @@ pub(crate) fn mix(mut x: u64) -> u64 {
 }
 
 // Named by its path, so that the benchmark, which includes this file, finds it too.
+#[cfg(test)]
+#[path = "slots/failing.rs"]
+mod failing;
 #[cfg(test)]
 #[path = "slots/tests.rs"]
 mod tests;

@@ -84,7 +84,7 @@ codes! {
     WorkerLost = "worker_lost", 500, "The node with the request was lost", false,
         "The request may have run. Send it again if running twice does no harm.";
     SetAside = "set_aside", 500, "The request was set aside", false,
-        "Report the trace id to the operator: this request may be what stops nodes.";
+        "Do not send it again unchanged: it may be what stops nodes. Report the trace id to the operator.";
     KindNotConfigured = "kind_not_configured", 501, "This kind is not configured here", false,
         "Ask the operator to put the kind into a pool.";
     Overloaded = "overloaded", 503, "Too much is waiting already", true,
@@ -207,7 +207,9 @@ impl From<Unserved> for Problem {
             ),
             Unserved::SetAside => Self::new(
                 Code::SetAside,
-                "two nodes were lost while they worked on this request; it will not be tried again",
+                "two nodes were lost while they worked on this request; it may be what stops them, so \
+                 do not send it again unchanged: report the trace id to the operator, who finds the \
+                 cause in the logs of those nodes",
             ),
         }
     }

@@ -65,6 +65,7 @@ impl Mishaps {
     fn lost(&mut self, pool: &Pool, is_idempotent: bool, now: Instant) -> Next {
         self.losses += 1;
         if self.losses >= LOSSES_MAX {
+            pool.count_set_aside();
             return Next::Ends(Unserved::SetAside);
         }
         if !is_idempotent || !pool.may_repeat(now) {

@@ -80,9 +80,9 @@ fn a_seat_that_recovers_is_found_again() {
 }
 
 #[test]
-fn neither_the_last_nor_more_than_half_of_the_peers_are_put_out() {
+fn neither_the_last_nor_more_than_half_of_the_peers_are_put_out_but_one_of_two() {
     let now = Instant::now();
-    for (seats, most) in [(1, 0), (2, 0), (3, 1), (4, 1), (5, 2), (9, 4)] {
+    for (seats, most) in [(1, 0), (2, 1), (3, 1), (4, 1), (5, 2), (9, 4)] {
         let mut table = with_seats(seats, 1, now);
         let keys = table.seats_of(|_| true);
         for key in &keys {
@@ -124,6 +124,57 @@ fn slots_beyond_a_smaller_offer_are_let_go_as_they_end() {
     assert!(table.take(None, now).is_none());
     assert_eq!(table.give_back(key), Returned::Free);
     assert!(table.take(None, now).is_some());
+}
+
+#[test]
+fn of_two_the_slow_one_stays_and_so_does_the_last_that_serves() {
+    let now = Instant::now();
+    let mut table = with_seats(2, 2, now);
+    let keys = table.seats_of(|_| true);
+    for _ in 0..40 {
+        table.judge(keys[0], 200 * MS, Verdict::Good, now);
+        table.judge(keys[1], 10 * MS, Verdict::Good, now);
+    }
+    assert!(table.look(now + JUDGE_INTERVAL).is_empty());
+    assert_eq!(table.open(), 4);
+    // Nobody knows whether the other one lives.
+    table.doubt(keys[1], now);
+    for _ in 0..9 {
+        table.judge(keys[0], MS, Verdict::Bad, now);
+    }
+    assert_eq!(table.open(), 2);
+    table.trust(|_| true, now);
+    let out = table.judge(keys[0], MS, Verdict::Bad, now);
+    assert_eq!(out.map(|out| out.cause), Some(Cause::Failures));
+}
+
+#[test]
+fn nobody_is_put_out_for_what_all_fail_at() {
+    let now = Instant::now();
+    let mut table = with_seats(4, 2, now);
+    let keys = table.seats_of(|_| true);
+    for _ in 0..20 {
+        let mut outs = keys
+            .iter()
+            .filter_map(|key| table.judge(*key, MS, Verdict::Bad, now));
+        assert!(outs.next().is_none());
+    }
+    assert!(table.look(now + JUDGE_INTERVAL).is_empty());
+    assert_eq!(table.open(), 8);
+}
+
+#[test]
+fn sessions_leave_a_seat_that_fails_for_as_long_as_it_does() {
+    let now = Instant::now();
+    let mut table = with_seats(2, 64, now);
+    let (home, _) = table.take(Some(7), now).unwrap();
+    for _ in 0..4 {
+        table.judge(home, MS, Verdict::Bad, now);
+    }
+    let (away, _) = table.take(Some(7), now).unwrap();
+    assert_ne!(home, away);
+    let later = now + Duration::from_secs(5);
+    assert_eq!(table.take(Some(7), later).map(|(key, _)| key), Some(home));
 }
 
 proptest! {

@@ -252,6 +252,8 @@ async fn work_that_must_not_run_twice_is_told_as_lost() {
         first.die().await;
         problem(asked.await.unwrap().unwrap(), 500, "worker_lost").await;
         assert_eq!(second.running(), 0);
+        let set_aside = r#"tidepool_requests_set_aside_total{pool="act"}"#;
+        assert_eq!(linked.balancer.metric(set_aside), Some(0.0));
         linked.balancer.stop().await;
     }
 }
@@ -275,7 +277,19 @@ async fn a_request_that_two_nodes_die_of_is_set_aside() {
         dead.push(victim);
         nodes[victim].die().await;
     }
-    problem(asked.await.unwrap().unwrap(), 500, "set_aside").await;
+    let told = problem(asked.await.unwrap().unwrap(), 500, "set_aside").await;
+    let detail = told["detail"].as_str().unwrap();
+    assert!(
+        detail.contains("do not send it again unchanged"),
+        "{detail}"
+    );
+    let counted = |series: &str| linked.balancer.metric(&format!("{series}\"act\"}}"));
+    assert_eq!(
+        counted("tidepool_requests_set_aside_total{pool="),
+        Some(1.0)
+    );
+    let repeats = counted(r#"tidepool_repeats_total{cause="lost",pool="#);
+    assert_eq!(repeats, Some(1.0));
     eventually(|| nodes.iter().map(TestNode::running).sum::<u32>() == 0).await;
     linked.balancer.stop().await;
 }
