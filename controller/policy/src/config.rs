@@ -10,6 +10,8 @@ pub const WORKERS_MAX: u32 = 100_000;
 
 /// The wait objective is at least this share of the whole one.
 const WAIT_SHARE_MIN: f64 = 0.2;
+/// Price of a late request where promptness is lost.
+const LOST_PRICE: f64 = 5.0;
 
 /// A pool's policy: one rule within common bounds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -163,7 +165,7 @@ impl Default for Bounds {
             wait_objective_s: None,
             reversals_max: 20.0,
             // Above what the price steers to: it is the last resort, not the rule.
-            reversal_refill_s: 2_400.0,
+            reversal_refill_s: 2_950.0,
             stale_after_s: 3.0,
             blind_after_s: 600.0,
             node_memory_share_max: 0.95,
@@ -276,9 +278,13 @@ impl Rule {
 pub struct TidepoolConfig {
     /// The margin over the forecast to hold; `None` lets it choose itself among shadow fleets.
     pub margin: Option<Margin>,
-    /// Price of late requests: with 200, a thousandth of the requests being late weighs as much as a
-    /// fifth more workers.
+    /// Price of late requests within the budget: with 120, a thousandth of the requests being late weighs as
+    /// much as 12 % more workers.
     pub late_price: f64,
+    /// Share of late requests that the objective leaves room for.
+    pub late_share_budget: f64,
+    /// Price of late requests beyond the budget.
+    pub late_price_over: f64,
     /// Share of late requests beyond which more of them do not weigh more: promptness is lost.
     pub late_share_max: f64,
     /// Time constant in seconds over which the margins are compared.
@@ -300,8 +306,10 @@ impl Default for TidepoolConfig {
     fn default() -> Self {
         Self {
             margin: None,
-            late_price: 200.0,
-            late_share_max: 0.0025,
+            late_price: 120.0,
+            late_share_budget: 0.000_6,
+            late_price_over: 350.0,
+            late_share_max: 0.0016,
             ladder_memory_s: 1_080_000.0,
             free_slot_factor: 6.0,
             burst_deviations: 4.0,
@@ -313,6 +321,16 @@ impl Default for TidepoolConfig {
 }
 
 impl TidepoolConfig {
+    /// What a share of late requests weighs, in fleets: little within the budget, much beyond it, and next
+    /// to nothing more where promptness is lost anyhow.
+    pub(crate) fn late_weight(&self, share: f64) -> f64 {
+        let capped = share.min(self.late_share_max);
+        let within = capped.min(self.late_share_budget);
+        self.late_price * within
+            + self.late_price_over * (capped - within)
+            + LOST_PRICE * (share - capped)
+    }
+
     fn validate(&self) -> Result<(), InvalidPolicy> {
         let margin = self.margin.unwrap_or_default();
         for (name, value, most) in [
@@ -326,6 +344,8 @@ impl TidepoolConfig {
             ),
             ("late_share_max", self.late_share_max, 1.0),
             ("late_price", self.late_price, 1e6),
+            ("late_share_budget", self.late_share_budget, 1.0),
+            ("late_price_over", self.late_price_over, 1e6),
             ("ladder_memory_s", self.ladder_memory_s, 1e8),
             ("free_slot_factor", self.free_slot_factor, 100.0),
             ("burst_deviations", self.burst_deviations, 1e6),
@@ -408,6 +428,33 @@ mod tests {
             ..Policy::default()
         };
         assert!(fault(policy).contains("low is 0.9"));
+    }
+
+    #[test]
+    fn late_requests_weigh_little_within_the_budget_much_beyond_it_and_little_where_all_is_lost() {
+        let config = TidepoolConfig {
+            late_price: 100.0,
+            late_share_budget: 0.001,
+            late_price_over: 300.0,
+            late_share_max: 0.002,
+            ..TidepoolConfig::default()
+        };
+        for (share, weight) in [
+            (0.0, 0.0),
+            (0.000_5, 0.05),
+            (0.001, 0.1),
+            (0.001_5, 0.25),
+            (0.002, 0.4),
+            (0.102, 0.9),
+        ] {
+            let told = config.late_weight(share);
+            assert!((told - weight).abs() < 1e-9, "{share}: {told}");
+        }
+        let unset = TidepoolConfig {
+            late_share_budget: 1.0,
+            ..config
+        };
+        assert!((unset.late_weight(0.002) - 0.2).abs() < 1e-9, "one price");
     }
 
     #[test]

@@ -10,6 +10,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::calibration::Calibration;
 use crate::clock::millis;
 use crate::config::{Bounds, TidepoolConfig};
 use crate::decision::{Direction, whole};
@@ -91,8 +92,6 @@ pub(crate) const LADDER: [Margin; RUNGS] = [
 ];
 /// Where a pool stands that nothing is known of: the pilot's setting, with the pattern.
 const FIRST: usize = 14;
-/// Price of a late request where promptness is lost.
-const LOST_PRICE: f64 = 5.0;
 /// Relative gain that makes the pool change its margin.
 const SWITCH_GAIN: f64 = 0.01;
 /// Seconds to watch before a margin bolder than the first is believed.
@@ -133,6 +132,7 @@ struct Shadow {
 pub(crate) struct Ladder {
     shadows: Vec<Shadow>,
     rung: usize,
+    calibration: Calibration,
     /// Seconds that the ladder has watched.
     watched_s: f64,
 }
@@ -142,6 +142,7 @@ impl Default for Ladder {
         Self {
             shadows: Vec::new(),
             rung: FIRST,
+            calibration: Calibration::default(),
             watched_s: 0.0,
         }
     }
@@ -157,6 +158,8 @@ pub(crate) struct Step<'a> {
     pub(crate) dt_s: f64,
     /// Requests that came within the step.
     pub(crate) arrivals: f64,
+    /// How many of the live pool's requests had to wait for longer than the objective, if that was measured.
+    pub(crate) live_late: Option<f64>,
     pub(crate) live_have: u32,
     pub(crate) quiet_s_min: f64,
     /// Whether the fleets have had time to become what they would have been.
@@ -196,7 +199,7 @@ impl Ladder {
         shadows.map(move |(i, (shadow, margin))| MarginRecord {
             margin,
             cost: slots * shadow.cost / shadow.work.max(1e-9),
-            late_share: shadow.late_share(),
+            late_share: self.calibration.factor() * shadow.late_share(),
             chosen: i == self.rung,
         })
     }
@@ -217,17 +220,35 @@ impl Ladder {
         }
         step.warm = self.watched_s > 4.0 * (step.terms.startup_s + WARM_S);
         let step = &step;
-        for (shadow, margin) in self.shadows.iter_mut().zip(LADDER) {
-            shadow.step(step, margin);
+        let mut foretold = 0.0;
+        for (rung, (shadow, margin)) in self.shadows.iter_mut().zip(LADDER).enumerate() {
+            let late = shadow.step(step, margin);
+            if rung == self.rung {
+                foretold = late;
+            }
         }
+        self.calibrate(step, foretold);
         self.watched_s += step.keep().1 * step.dt_s;
         self.choose(step.config);
     }
 
+    /// Holds what the shadow of the margin in force foretold, `foretold` slot-seconds of late work, against
+    /// what became of the live pool.
+    fn calibrate(&mut self, step: &Step<'_>, foretold: f64) {
+        let Some(live_late) = step.live_late.filter(|_| step.warm) else {
+            return;
+        };
+        let (keep, counts) = step.keep();
+        let service_s = counts * step.terms.service_s;
+        let (work, late) = (step.arrivals * service_s, live_late * service_s);
+        self.calibration.learn(keep, work, late, counts * foretold);
+    }
+
     fn choose(&mut self, config: &TidepoolConfig) {
+        let factor = self.calibration.factor();
         let mut prices = [f64::INFINITY; RUNGS];
         for (price, shadow) in prices.iter_mut().zip(&self.shadows) {
-            *price = shadow.priced(config);
+            *price = shadow.priced(config, factor);
         }
         let price = |i: usize| prices.get(i).copied().unwrap_or(f64::INFINITY);
         // A quiet hour proves nothing: until much was seen, no margin is bolder than the first.
@@ -264,12 +285,9 @@ impl Shadow {
         }
     }
 
-    /// Worker-seconds, with what late requests are worth.
-    fn priced(&self, config: &TidepoolConfig) -> f64 {
-        let late = self.late_share();
-        let capped = late.min(config.late_share_max);
-        // Beyond the cap a late request weighs little, never nothing.
-        self.cost * (1.0 + config.late_price * capped + LOST_PRICE * (late - capped))
+    /// Worker-seconds, with what late requests are worth, `factor` times as many as it had.
+    fn priced(&self, config: &TidepoolConfig, factor: f64) -> f64 {
+        self.cost * (1.0 + config.late_weight(factor * self.late_share()))
     }
 
     fn starting(&self) -> u32 {
@@ -281,11 +299,12 @@ impl Shadow {
         self.ready.saturating_add(self.starting())
     }
 
-    fn step(&mut self, step: &Step<'_>, margin: Margin) {
+    /// Lives through a step; tells how many slot-seconds of its work came late.
+    fn step(&mut self, step: &Step<'_>, margin: Margin) -> f64 {
         self.open(step.now_ms);
         // The upper bound is obeyed at once, as by the live pool.
         self.retire(self.have().saturating_sub(step.bounds.max));
-        self.serve(step);
+        let late = self.serve(step);
         let have = self.have();
         let (keep, counts) = step.keep();
         self.cost = self.cost * keep + counts * f64::from(have) * step.dt_s;
@@ -302,6 +321,7 @@ impl Shadow {
         } else if wanted < have {
             self.shrink(step, have, need);
         }
+        late
     }
 
     /// Launches whose time has come serve.
@@ -317,7 +337,7 @@ impl Shadow {
     }
 
     /// A second of a fluid queue: who finds more work waiting than the objective allows is late.
-    fn serve(&mut self, step: &Step<'_>) {
+    fn serve(&mut self, step: &Step<'_>) -> f64 {
         let capacity = f64::from(self.ready) * step.terms.slots();
         let work = step.arrivals * step.terms.service_s;
         let before = self.backlog;
@@ -335,6 +355,7 @@ impl Shadow {
         self.work = self.work * keep + counts * work;
         let late = if step.warm { late * work } else { 0.0 };
         self.late = self.late * keep + counts * late;
+        late
     }
 
     fn grow(&mut self, step: &Step<'_>, have: u32, wanted: u32) {

@@ -28,6 +28,7 @@
 use std::borrow::Cow;
 
 mod burst;
+mod calibration;
 mod clock;
 pub mod config;
 mod counterfactual;

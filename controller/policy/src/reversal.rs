@@ -16,6 +16,8 @@ const PRICE_STEP: f64 = 1.1;
 const PRICE_S_MIN: f64 = 2.0;
 const PRICE_S_MAX: f64 = 300.0;
 const DAY_S: f64 = 86_400.0;
+/// Reversals that may be owed: growth is never held, so a budget that ran out can still be charged.
+const OWED_MAX: f64 = 8.0;
 
 /// The last change of the target.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -79,7 +81,7 @@ impl Reversals {
     /// Records a change of the target.
     pub(crate) fn record(&mut self, direction: Direction, now_ms: u64, bounds: &Bounds) {
         if self.is_reversal(direction, now_ms) {
-            self.spent = (self.spent + 1.0).min(bounds.reversals_max);
+            self.spent = (self.spent + 1.0).min(bounds.reversals_max + OWED_MAX);
             self.price_factor = (self.factor() * PRICE_STEP).min(PRICE_S_MAX);
         }
         self.last = Some(Change {
@@ -151,14 +153,14 @@ mod tests {
     }
 
     #[test]
-    fn a_budget_is_overdrawn_by_nobody_and_a_fraction_of_it_is_not_one() {
+    fn what_growth_had_to_take_is_owed_within_limits_and_a_fraction_of_a_reversal_is_none() {
         let mut reversals = Reversals::default();
-        for at_ms in 0..20 {
+        for at_ms in 0..6 {
             let direction = [Direction::Up, Direction::Down][at_ms as usize % 2];
             reversals.record(direction, at_ms, &bounds());
         }
-        assert_eq!(reversals.spent, 2.0, "what was imposed is not owed");
-        reversals.pass(99.0, &bounds(), 28.0);
+        assert_eq!(reversals.spent, 5.0, "three of them are owed");
+        reversals.pass(399.0, &bounds(), 28.0);
         assert!(reversals.exhausted(&bounds()));
         assert_eq!(reversals.earned_ms(&bounds(), 0), 1_000);
         reversals.pass(1.0, &bounds(), 28.0);
@@ -170,6 +172,11 @@ mod tests {
         );
         reversals.pass(1e9, &bounds(), 28.0);
         assert_eq!(reversals.spent, 0.0);
+        for at_ms in 0..200 {
+            let direction = [Direction::Up, Direction::Down][at_ms as usize % 2];
+            reversals.record(direction, at_ms, &bounds());
+        }
+        assert_eq!(reversals.spent, 2.0 + OWED_MAX);
     }
 
     #[test]

@@ -303,6 +303,7 @@ fn climb(policy: &Policy, memory: &mut Memory, observation: &Observation, terms:
         now_ms: memory.clock.now_ms(),
         dt_s: clean(work.window_s).clamp(0.01, 60.0),
         arrivals: clean(work.arrivals),
+        live_late: work.late.map(clean),
         live_have: terms.workers.have(),
         quiet_s_min: terms.startup_s.max(QUIET_S_MIN),
         warm: false,

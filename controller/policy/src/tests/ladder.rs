@@ -71,3 +71,27 @@ fn a_margin_that_is_set_runs_no_shadows() {
     pool.run(600, 100.0);
     assert_eq!(pool.memory().margins().count(), 0);
 }
+
+#[test]
+fn a_pool_that_is_late_more_often_than_foretold_becomes_careful() {
+    let swinging = |late_told: f64| {
+        let mut pool = Pool::new(policy(), 4, 0.1, 20.0);
+        pool.late_told = Some(late_told);
+        for _ in 0..42 {
+            pool.run(570, 100.0);
+            pool.run(30, 170.0);
+        }
+        let records: Vec<MarginRecord> = pool.memory().margins().collect();
+        (chosen(&pool), records)
+    };
+    let ((bold, lucky), (careful, unlucky)) = (swinging(0.0), swinging(0.5));
+    assert!(
+        bold.deviations < careful.deviations,
+        "{bold:?} {lucky:?}, {careful:?} {unlucky:?}"
+    );
+    let told = |records: &[MarginRecord]| records[0].late_share;
+    assert!(
+        told(&lucky) < told(&unlucky),
+        "what is told is what is believed"
+    );
+}

@@ -24,6 +24,8 @@ pub(super) struct Pool {
     pub(super) log: Vec<Decision>,
     pub(super) late: u32,
     pub(super) served: u32,
+    /// Told of as late, whatever was; `None` tells what was.
+    pub(super) late_told: Option<f64>,
 }
 
 impl Pool {
@@ -48,6 +50,7 @@ impl Pool {
             log: Vec::new(),
             late: 0,
             served: 0,
+            late_told: None,
         }
     }
 
@@ -88,7 +91,7 @@ impl Pool {
             window_s: 1.0,
             ..WorkSample::default()
         };
-        let (mut waits, mut served) = (Vec::new(), Vec::new());
+        let (mut waits, mut served, late_before) = (Vec::new(), Vec::new(), self.late);
         for _ in 0..(1.0 / STEP_S) as u32 {
             self.now_s += STEP_S;
             let now_s = self.now_s;
@@ -116,6 +119,8 @@ impl Pool {
             }
             work.busy_slot_s += self.running.len() as f64 * STEP_S;
         }
+        let late = f64::from(self.late - late_before);
+        work.late = Some(self.late_told.unwrap_or(late));
         work.completed = work.released;
         work.wait_p95_s = p95(waits);
         work.service_p95_s = p95(served);

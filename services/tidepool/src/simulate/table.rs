@@ -1,6 +1,6 @@
 //! Every trace at every start-up time and size, as a table that can be taken up where it stopped.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
@@ -20,6 +20,10 @@ const HEADER: &str = "trace,smoothing,boot_s,mean_workers,seed,policy,late_pct,c
 const KEYS: usize = 6;
 /// Late percentage up to which a cell passes.
 const LATE_PCT_MAX: f64 = 0.1;
+/// Reversals a day within which a rival counts as better.
+const REVERSALS_MAX: f64 = 30.0;
+/// Whom the rivals are held against.
+const OURS: &str = "tidepool";
 
 /// A load on a pool with one seed.
 #[derive(Clone)]
@@ -245,9 +249,26 @@ impl Figures {
     fn late(&self) -> f64 {
         self.late_pct / self.seeds
     }
+
+    fn cost(&self) -> f64 {
+        (self.ln_cost / self.seeds).exp()
+    }
+
+    fn reversals(&self) -> f64 {
+        self.reversals / self.seeds
+    }
+
+    /// Whether it is cheaper than another one, no later, and calm.
+    fn dominates(&self, other: &Self) -> bool {
+        self.cost() < other.cost()
+            && self.late() <= other.late()
+            && self.reversals() <= REVERSALS_MAX
+    }
 }
 
 type Key = (String, String, String);
+/// Figures by policy.
+type Rivals<'a> = BTreeMap<&'a str, Figures>;
 
 fn markdown(
     args: &SimulateArgs,
@@ -265,7 +286,7 @@ fn markdown(
         )?;
     }
     for smoothing in [Smoothing::B, Smoothing::A] {
-        let mut cells: BTreeMap<Key, BTreeMap<&str, Figures>> = BTreeMap::new();
+        let mut cells: BTreeMap<Key, Rivals<'_>> = BTreeMap::new();
         for (key, numbers) in rows {
             let parts: Vec<&str> = key.split(',').collect();
             if parts[1] == smoothing.name() && parts[5] != CLAIRVOYANT {
@@ -289,44 +310,39 @@ fn markdown(
     Ok(text)
 }
 
+/// Every policy with a row, those that were asked for first.
+fn policies<'a>(args: &'a SimulateArgs, cells: &BTreeMap<Key, Rivals<'a>>) -> Vec<&'a str> {
+    let asked = args.policy.iter().map(String::as_str);
+    let mut policies: Vec<&str> = asked.filter(|policy| *policy != CLAIRVOYANT).collect();
+    let found: BTreeSet<&str> = cells
+        .values()
+        .flat_map(|cell| cell.keys().copied())
+        .collect();
+    let more: Vec<&str> = found
+        .into_iter()
+        .filter(|policy| !policies.contains(policy))
+        .collect();
+    policies.extend(more);
+    policies
+}
+
 fn section(
     text: &mut String,
     args: &SimulateArgs,
     (smoothing, untrained): (Smoothing, &[&str]),
-    cells: &BTreeMap<Key, BTreeMap<&str, Figures>>,
+    cells: &BTreeMap<Key, Rivals<'_>>,
 ) -> anyhow::Result<()> {
-    let policies: Vec<&str> = args
-        .policy
-        .iter()
-        .map(String::as_str)
-        .filter(|p| *p != CLAIRVOYANT)
-        .collect();
+    let policies = policies(args, cells);
     writeln!(text, "\n## Smoothing {}\n", smoothing.name())?;
     writeln!(
         text,
-        "| policy | geometric mean cost | cells at most {LATE_PCT_MAX} % late | most reversals a day |\n|---|---|---|---|"
+        "| policy | geometric mean cost | cells at most {LATE_PCT_MAX} % late | most reversals a day | cells in which it is cheaper than {OURS}, no later and within {REVERSALS_MAX} reversals |\n|---|---|---|---|---|"
     )?;
+    let trained = |key: &Key| !untrained.contains(&key.0.as_str());
     for policy in &policies {
-        let all: Vec<&Figures> = cells
-            .iter()
-            .filter(|((trace, ..), _)| !untrained.contains(&trace.as_str()))
-            .filter_map(|(_, cell)| cell.get(policy))
-            .collect();
-        if all.is_empty() {
-            continue;
-        }
-        let mean = all.iter().map(|f| f.ln_cost / f.seeds).sum::<f64>() / all.len() as f64;
-        let passing = all.iter().filter(|f| f.late() <= LATE_PCT_MAX).count();
-        let reversals = all
-            .iter()
-            .map(|f| f.reversals / f.seeds)
-            .fold(0.0, f64::max);
-        writeln!(
-            text,
-            "| {policy} | {:.3} | {passing} of {} | {reversals:.1} |",
-            mean.exp(),
-            all.len()
-        )?;
+        let all = cells.iter().filter(|(key, _)| trained(key));
+        let all: Vec<&Rivals<'_>> = all.map(|(_, cell)| cell).collect();
+        summary(text, policy, &all)?;
     }
     writeln!(
         text,
@@ -342,15 +358,38 @@ fn section(
                 Some(f) => write!(
                     text,
                     " {:.2} / {:.3} / {:.0} |",
-                    (f.ln_cost / f.seeds).exp(),
+                    f.cost(),
                     f.late(),
-                    f.reversals / f.seeds
+                    f.reversals()
                 )?,
                 None => text.push_str(" – |"),
             }
         }
         text.push('\n');
     }
+    Ok(())
+}
+
+/// A policy's line over all cells that it has run.
+fn summary(text: &mut String, policy: &str, cells: &[&Rivals<'_>]) -> anyhow::Result<()> {
+    let all: Vec<&Figures> = cells.iter().filter_map(|cell| cell.get(policy)).collect();
+    if all.is_empty() {
+        return Ok(());
+    }
+    let mean = all.iter().map(|f| f.cost().ln()).sum::<f64>() / all.len() as f64;
+    let passing = all.iter().filter(|f| f.late() <= LATE_PCT_MAX).count();
+    let reversals = all.iter().map(|f| f.reversals()).fold(0.0, f64::max);
+    let better = |cell: &&&Rivals<'_>| match (cell.get(policy), cell.get(OURS)) {
+        (Some(rival), Some(ours)) => rival.dominates(ours),
+        _ => false,
+    };
+    let better = cells.iter().filter(better).count();
+    writeln!(
+        text,
+        "| {policy} | {:.3} | {passing} of {} | {reversals:.1} | {better} |",
+        mean.exp(),
+        all.len()
+    )?;
     Ok(())
 }
 
@@ -374,5 +413,31 @@ mod tests {
         assert_eq!(known(&file).unwrap()["t,b,30,20,1,hpa"][1], 1.5);
         fs::write(&file, "other\n").unwrap();
         assert!(known(&file).is_err());
+    }
+
+    fn figures(late_pct: f64, cost: f64, reversals: f64) -> Figures {
+        let mut figures = Figures::default();
+        // Two seeds of the same outcome.
+        for _ in 0..2 {
+            figures.add(&[late_pct, cost, 0.0, 0.0, 0.0, reversals]);
+        }
+        figures
+    }
+
+    #[test]
+    fn a_rival_is_better_when_it_is_cheaper_no_later_and_calm() {
+        let ours = figures(0.05, 1.2, 28.0);
+        assert!(figures(0.05, 1.1, 30.0).dominates(&ours));
+        for worse in [(0.06, 1.1, 5.0), (0.0, 1.2, 5.0), (0.0, 1.1, 31.0)] {
+            let (late_pct, cost, reversals) = worse;
+            assert!(
+                !figures(late_pct, cost, reversals).dominates(&ours),
+                "{worse:?}"
+            );
+        }
+        let rivals = Rivals::from([(OURS, ours), ("hpa@0.9", figures(0.01, 1.1, 20.0))]);
+        let mut text = String::new();
+        summary(&mut text, "hpa@0.9", &[&rivals]).unwrap();
+        assert_eq!(text, "| hpa@0.9 | 1.100 | 1 of 1 | 20.0 | 1 |\n");
     }
 }
