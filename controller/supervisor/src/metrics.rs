@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use prometheus::core::Collector;
 use prometheus::{GaugeVec, IntCounterVec, IntGaugeVec, Opts, Registry};
-use tidepool_core::{PoolName, WorkerState};
+use tidepool_core::PoolName;
 use tidepool_policy::{Decision, Signal};
 use tidepool_profile::Forecast;
 
+use crate::nodes::PoolWorkers;
 use crate::shadow::Shadow;
 
 /// All series, labelled by pool.
@@ -204,11 +205,13 @@ impl Metrics {
         }
     }
 
-    /// Shows how many workers are in a state.
-    pub(crate) fn show_workers(&self, pool: &PoolName, state: WorkerState, n: usize) {
-        self.workers
-            .with_label_values(&[pool.as_str(), state.as_str()])
-            .set(i64::try_from(n).unwrap_or(i64::MAX));
+    /// Shows how many workers are in each state.
+    pub(crate) fn show_workers(&self, pool: &PoolName, workers: &PoolWorkers) {
+        for (state, n) in workers.by_state() {
+            self.workers
+                .with_label_values(&[pool.as_str(), state.as_str()])
+                .set(i64::from(n));
+        }
     }
 
     /// Counts a decision that was told.
@@ -241,7 +244,7 @@ mod tests {
         let first = Metrics::new(&registry).unwrap();
         first.withdraw();
         let second = Metrics::new(&registry).unwrap();
-        second.show_workers(&pool, WorkerState::Ready, 2);
+        second.show_workers(&pool, &PoolWorkers::default());
         drop(first);
         assert_eq!(registry.gather().len(), 1, "those of the second are there");
         // It panics, and nobody retires it.
