@@ -269,11 +269,11 @@ impl Around<'_> {
         let assumed_s = pool.plan.policy.bounds.startup_s_assumed;
         self.patterns.attend(name, &mut observation, assumed_s, now);
         pool.log_snapshot(epoch, ports, now);
+        for shadow in &mut pool.shadows {
+            shadow.decide(&observation, &pool.memory, now);
+        }
         let (decision, first) = pool.decide(&observation, now);
         pool.log_decision(&observation, &decision, ports, now);
-        for shadow in &mut pool.shadows {
-            shadow.decide(&observation, now);
-        }
         pool.send_target(epoch, ports);
         pool.tell(&decision, first, (now, begin), (epoch, ports, metrics));
         metrics.show(name, &decision, observation.work_age_s);

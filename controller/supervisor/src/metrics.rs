@@ -121,7 +121,7 @@ impl Metrics {
             shadow: int_gauge(
                 registry,
                 "tidepool_shadow_target",
-                "Workers that a policy in shadow would want; it sees the live fleet.",
+                "Workers that a policy in shadow would make of the live target.",
                 &["pool", "policy"],
             )?,
             registry: registry.clone(),

@@ -178,8 +178,9 @@ fn explanation(seen: &Seen, standing: &Standing) -> Explanation {
 }
 
 /// What a shadow can and cannot tell.
-const SHADOW_NOTE: &str = "A shadow decides on what the live fleet measured: its target is what \
-                           it would want now, not what its own fleet would have come to.";
+const SHADOW_NOTE: &str = "A shadow decides about the live fleet, from its present target on: it \
+                           tells what it would do to this fleet now, not what a fleet of its own \
+                           would have come to.";
 
 fn counterfactual(other: Counterfactual) -> CounterfactualStatus {
     let share = |share: f64| format!("{:.3} %", share * 100.0);

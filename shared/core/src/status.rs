@@ -82,13 +82,13 @@ pub struct PoolStatus {
     pub shadows: Vec<ShadowStatus>,
 }
 
-/// A policy that decides beside the live one, without effect. It sees the fleet that the live
-/// policy runs.
+/// A policy that decides beside the live one, without effect. It tells what it would do now to the
+/// fleet that the live policy runs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ShadowStatus {
     /// The policy.
     pub policy: String,
-    /// Workers that it would want.
+    /// Workers that it would make of the live target.
     pub target: u32,
     /// The load score that it sees.
     pub score: Option<f64>,
