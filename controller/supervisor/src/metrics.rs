@@ -24,6 +24,7 @@ pub(crate) struct Metrics {
     forecast: GaugeVec,
     learned: GaugeVec,
     shadow: IntGaugeVec,
+    infeasible: IntGaugeVec,
     registry: Registry,
     /// Whether the series are off the registry. A second time would take off those of the next
     /// supervisor: they have the same names.
@@ -124,6 +125,12 @@ impl Metrics {
                 "Workers that a policy in shadow would make of the live target.",
                 &["pool", "policy"],
             )?,
+            infeasible: int_gauge(
+                registry,
+                "tidepool_pool_infeasible",
+                "1 while the work itself takes longer than the pool's objective, so that no number of workers meets it.",
+                &["pool"],
+            )?,
             registry: registry.clone(),
             is_withdrawn: AtomicBool::new(false),
         })
@@ -134,7 +141,7 @@ impl Metrics {
         if self.is_withdrawn.swap(true, Ordering::Relaxed) {
             return;
         }
-        let series: [Box<dyn Collector>; 9] = [
+        let series: [Box<dyn Collector>; 10] = [
             Box::new(self.score.clone()),
             Box::new(self.target.clone()),
             Box::new(self.need.clone()),
@@ -144,6 +151,7 @@ impl Metrics {
             Box::new(self.forecast.clone()),
             Box::new(self.learned.clone()),
             Box::new(self.shadow.clone()),
+            Box::new(self.infeasible.clone()),
         ];
         for series in series {
             if let Err(error) = self.registry.unregister(series) {
@@ -177,6 +185,9 @@ impl Metrics {
         self.target
             .with_label_values(&[pool])
             .set(i64::from(decision.to));
+        self.infeasible
+            .with_label_values(&[pool])
+            .set(i64::from(decision.infeasible));
     }
 
     /// Shows what the learned hours expect; nothing before a day is known.
