@@ -448,6 +448,9 @@ impl Pool {
         });
         self.last_change = Some(LastChange {
             at: now,
+            from: decision.from,
+            to: decision.to,
+            reason: decision.reason,
             sentence: sentence.into(),
             trace_id,
         });

@@ -61,6 +61,12 @@ pub struct PoolStatus {
     /// RFC 3339; when the first order of an operator ends.
     #[serde(default)]
     pub override_until: Option<String>,
+    /// RFC 3339; when the pause or pin ends.
+    #[serde(default)]
+    pub hold_until: Option<String>,
+    /// RFC 3339; when bounds that an operator set end, if they do.
+    #[serde(default)]
+    pub bounds_until: Option<String>,
     /// Why an operator holds the pool or has changed its bounds.
     #[serde(default)]
     pub reason: Option<String>,

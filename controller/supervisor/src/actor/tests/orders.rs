@@ -25,6 +25,14 @@ async fn an_order_holds_the_pool_and_is_shown() {
         explained.contains("ann pinned it to 6") && explained.contains("load test"),
         "{explained}"
     );
+    scene.seconds(5, 20).await;
+    let explained = scene.view.explain(&pool_name()).unwrap().sentence;
+    assert_eq!(explained.matches("pinned").count(), 1, "{explained}");
+    assert!(
+        explained.contains("staying at 6: ann pinned it to 6 until")
+            && explained.contains("Last change 5 s ago: 1 -> 6"),
+        "{explained}"
+    );
     // The pin holds against the need, and lets go by itself.
     scene.seconds(20, 300).await;
     assert_eq!(scene.outside.last_target().n, 6);
