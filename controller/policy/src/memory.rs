@@ -98,6 +98,20 @@ impl Memory {
         self
     }
 
+    /// This memory beside a fleet that another policy steers, whose memory is `live`: what was done to
+    /// the fleet, and when, is what that one did. What was learned of the load stays.
+    #[must_use]
+    pub fn beside(mut self, live: &Self) -> Self {
+        self.clock = live.clock;
+        self.began_ms = live.began_ms;
+        self.target = live.target;
+        self.decided = live.decided;
+        self.reversals = live.reversals;
+        self.launch = live.launch;
+        self.efficacy = live.efficacy;
+        self
+    }
+
     /// Takes in what an observation teaches.
     pub(crate) fn learn(&mut self, policy: &Policy, observation: &Observation) {
         let step_s = self.clock.step_s();

@@ -67,7 +67,7 @@ pub struct Checkpoint;
 /// Decides now instead of at the next second.
 #[derive(Message, Clone, Copy, Debug)]
 #[rtype(result = "()")]
-struct Tick;
+pub struct Tick;
 
 /// What a supervisor is.
 #[derive(Debug)]

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tidepool_core::{
     NodeId, NodeReport, PoolName, PoolReport, PoolSpec, SetTarget, Timestamp, TraceContext,
-    WorkerState,
 };
 use tidepool_policy::{Bounds, Decision, Memory, Observation, Policy, decide};
 
@@ -14,10 +13,11 @@ use crate::confluence::Confluence;
 use crate::decision_log::{Decided, Entry, Place, Snapshot};
 use crate::durable::Kept;
 use crate::history::History;
-use crate::intake::{Nodes, PoolIntake, Startups};
+use crate::intake::{PoolIntake, Startups};
 use crate::keeper::{Inheritance, PoolState, Save};
 use crate::learned::{self, Patterns};
 use crate::metrics::Metrics;
+use crate::nodes::{Fleet, Nodes};
 use crate::observe::observe;
 use crate::orders::OrderDesk;
 use crate::orders::rules::Configured;
@@ -126,11 +126,14 @@ impl Control {
     /// reports early when requests queue up.
     pub(crate) fn take_pool(&mut self, report: &PoolReport) {
         let now = (self.ports.now)();
-        match self.pools.get_mut(&report.pool) {
-            Some(pool) => pool.intake.add(report, now),
+        let (pools, mut around) = self.split();
+        match pools.get_mut(&report.pool) {
+            Some(pool) => {
+                pool.intake.add(report, now);
+                around.decide(pool, now);
+            }
             None => tracing::debug!(pool = %report.pool, "a report of an unknown pool"),
         }
-        self.decide_where(now, |pool| pool.plan.spec.name == report.pool);
     }
 
     /// Takes in what is new of balancers, and decides about their pools at once.
@@ -220,50 +223,76 @@ impl Control {
     }
 
     fn decide_where(&mut self, now: Timestamp, wanted: impl Fn(&Pool) -> bool) {
-        let Self {
-            epoch,
-            ports,
-            view,
-            pools,
-            nodes,
-            metrics,
-            orders,
-            patterns,
-            history,
-            balancers: _,
-        } = self;
+        let (pools, mut around) = self.split();
         for pool in pools.values_mut().filter(|pool| wanted(pool)) {
-            let begin = Instant::now();
-            let name = &pool.plan.spec.name.clone();
-            let mut observation = pool.observe(nodes, now);
-            observation.operator = orders.in_force(name, now);
-            let assumed_s = pool.plan.policy.bounds.startup_s_assumed;
-            patterns.attend(name, &mut observation, assumed_s, now);
-            pool.log_snapshot(*epoch, ports, now);
-            let (decision, first) = pool.decide(&observation, now);
-            pool.log_decision(&observation, &decision, ports, now);
-            for shadow in &mut pool.shadows {
-                shadow.decide(&observation, now);
-            }
-            pool.send_target(*epoch, ports);
-            pool.tell(&decision, first, (now, begin), (*epoch, ports, metrics));
-            metrics.show(name, &decision, observation.work_age_s);
-            metrics.show_learned(name, patterns.forecast_of(name));
-            metrics.show_shadows(name, &pool.shadows);
-            let workers = observation.workers;
-            history.add(name, &decision, workers.unwrap_or_default(), now);
-            pool.show_workers(nodes, metrics);
-            view.put(Seen {
-                plan: Arc::clone(&pool.plan),
-                epoch: *epoch,
-                at: now,
-                workers,
-                shadows: pool.shadows.iter().filter_map(Shadow::status).collect(),
-                newest: pool.intake.newest,
-                last_change: pool.last_change.clone(),
-                decision,
-            });
+            around.decide(pool, now);
         }
+    }
+
+    /// The pools, and what a decision about one of them needs beside it.
+    fn split(&mut self) -> (&mut BTreeMap<PoolName, Pool>, Around<'_>) {
+        let around = Around {
+            epoch: self.epoch,
+            ports: &self.ports,
+            view: &self.view,
+            nodes: &mut self.nodes,
+            metrics: &self.metrics,
+            orders: &self.orders,
+            patterns: &self.patterns,
+            history: &self.history,
+        };
+        (&mut self.pools, around)
+    }
+}
+
+/// What all pools share.
+struct Around<'a> {
+    epoch: u64,
+    ports: &'a Ports,
+    view: &'a SupervisorView,
+    nodes: &'a mut Nodes,
+    metrics: &'a Metrics,
+    orders: &'a OrderDesk,
+    patterns: &'a Patterns,
+    history: &'a History,
+}
+
+impl Around<'_> {
+    /// Decides about a pool, sends its target, and shows and tells what came of it.
+    fn decide(&mut self, pool: &mut Pool, now: Timestamp) {
+        let (epoch, ports, metrics) = (self.epoch, self.ports, self.metrics);
+        let begin = Instant::now();
+        let name = &pool.plan.spec.name.clone();
+        let fleet = self.nodes.fleet();
+        let mut observation = pool.observe(fleet, now);
+        observation.operator = self.orders.in_force(name, now);
+        let assumed_s = pool.plan.policy.bounds.startup_s_assumed;
+        self.patterns.attend(name, &mut observation, assumed_s, now);
+        pool.log_snapshot(epoch, ports, now);
+        for shadow in &mut pool.shadows {
+            shadow.decide(&observation, &pool.memory, now);
+        }
+        let (decision, first) = pool.decide(&observation, now);
+        pool.log_decision(&observation, &decision, ports, now);
+        pool.send_target(epoch, ports);
+        pool.tell(&decision, first, (now, begin), (epoch, ports, metrics));
+        metrics.show(name, &decision, observation.work_age_s);
+        metrics.show_learned(name, self.patterns.forecast_of(name));
+        metrics.show_shadows(name, &pool.shadows);
+        metrics.show_workers(name, fleet.workers_of(name));
+        let workers = observation.workers;
+        self.history
+            .add(name, &decision, workers.unwrap_or_default(), now);
+        self.view.put(Seen {
+            plan: Arc::clone(&pool.plan),
+            epoch,
+            at: now,
+            workers,
+            shadows: pool.shadows.iter().filter_map(Shadow::status).collect(),
+            newest: pool.intake.newest,
+            last_change: pool.last_change.clone(),
+            decision,
+        });
     }
 }
 
@@ -323,13 +352,13 @@ impl Pool {
         Save::new(Kept::Memory, &self.plan.spec.name, &state, now)
     }
 
-    fn observe(&mut self, nodes: &Nodes, now: Timestamp) -> Observation {
+    fn observe(&mut self, fleet: &Fleet, now: Timestamp) -> Observation {
         let spec = &self.plan.spec;
-        self.startups.observe(nodes.workers_of(&spec.name));
+        self.startups.observe(fleet.workers_of(&spec.name).iter());
         let observation = observe(
             spec,
             &self.intake,
-            nodes,
+            fleet,
             self.startups.p95_s(),
             (&self.plan.policy.bounds, now),
         );
@@ -419,18 +448,11 @@ impl Pool {
         });
         self.last_change = Some(LastChange {
             at: now,
+            from: decision.from,
+            to: decision.to,
+            reason: decision.reason,
             sentence: sentence.into(),
             trace_id,
         });
-    }
-
-    fn show_workers(&self, nodes: &Nodes, metrics: &Metrics) {
-        let name = &self.plan.spec.name;
-        for state in WorkerState::ALL {
-            let here = nodes
-                .workers_of(name)
-                .filter(|worker| worker.state == state);
-            metrics.show_workers(name, state, here.count());
-        }
     }
 }

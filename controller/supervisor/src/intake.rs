@@ -1,19 +1,13 @@
 //! Collects what came in between two decisions: counts add up, histograms merge, gauges are the
 //! newest.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
-use tidepool_core::{
-    LatencyHistogram, NodeId, NodeReport, PoolName, PoolReport, Timestamp, WorkerId, WorkerReport,
-};
+use tidepool_core::{LatencyHistogram, PoolReport, Timestamp, WorkerId, WorkerReport};
 
 /// Start-up times that the percentile is taken over.
 const STARTUPS_KEPT: usize = 64;
-/// A node that was silent for so long is gone and its workers with it.
-const NODE_SILENT: Duration = Duration::from_secs(60);
-/// Nodes that are kept apart; more than this many are not known.
-const NODES_MAX: usize = 1_024;
 
 /// Reports of one pool since the last decision.
 #[derive(Debug, Default)]
@@ -131,58 +125,10 @@ impl Startups {
     }
 }
 
-/// The newest report of each node.
-#[derive(Debug, Default)]
-pub(crate) struct Nodes(BTreeMap<NodeId, (Timestamp, NodeReport)>);
-
-impl Nodes {
-    /// Takes in a report that came at `now`.
-    pub(crate) fn add(&mut self, report: NodeReport, now: Timestamp) {
-        if self.0.len() >= NODES_MAX && !self.0.contains_key(&report.node) {
-            tracing::warn!(node = %report.node, "too many nodes: its report is ignored");
-            return;
-        }
-        self.0.insert(report.node.clone(), (now, report));
-    }
-
-    /// Forgets all others.
-    pub(crate) fn keep_only(&mut self, present: &BTreeSet<NodeId>) {
-        self.0.retain(|node, _| present.contains(node));
-    }
-
-    /// Forgets nodes that have been silent for a minute.
-    pub(crate) fn forget_silent(&mut self, now: Timestamp) {
-        self.0
-            .retain(|_, (received, _)| now.since(*received) < NODE_SILENT);
-    }
-
-    /// Seconds since the oldest of the newest reports; nothing before the first. One silent node is
-    /// enough to doubt the count of workers.
-    pub(crate) fn age_s(&self, now: Timestamp) -> Option<f64> {
-        let oldest = self.0.values().map(|(received, _)| *received).min()?;
-        Some(now.seconds_since(oldest))
-    }
-
-    /// The reports.
-    pub(crate) fn reports(&self) -> impl Iterator<Item = &NodeReport> + Clone {
-        self.0.values().map(|(_, report)| report)
-    }
-
-    /// Workers of one pool.
-    pub(crate) fn workers_of<'a>(
-        &'a self,
-        pool: &'a PoolName,
-    ) -> impl Iterator<Item = &'a WorkerReport> + Clone {
-        self.reports()
-            .flat_map(|report| &report.workers)
-            .filter(move |worker| worker.pool == *pool)
-    }
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use tidepool_core::WorkerState;
+    use tidepool_core::{NodeId, NodeReport, PoolName, WorkerState};
 
     pub(crate) fn pool_name() -> PoolName {
         PoolName::new("echo").unwrap()
@@ -268,15 +214,5 @@ pub(crate) mod tests {
         }
         assert_eq!(startups.p95_s(), Some(0.1));
         assert!(startups.counted.len() <= STARTUPS_KEPT + 1);
-    }
-
-    #[test]
-    fn a_silent_node_makes_the_count_old_and_is_then_forgotten() {
-        let mut nodes = Nodes::default();
-        assert_eq!(nodes.age_s(Timestamp(0)), None);
-        nodes.add(node_report(vec![]), Timestamp(1_000));
-        assert_eq!(nodes.age_s(Timestamp(6_000)), Some(5.0));
-        nodes.forget_silent(Timestamp(61_000));
-        assert_eq!(nodes.age_s(Timestamp(61_000)), None);
     }
 }

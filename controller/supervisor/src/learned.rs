@@ -24,6 +24,8 @@ const OUTLOOK_HOURS: u32 = 24;
 const OUTLOOK_STEP_S: u32 = 300;
 /// Longest name of an operator that is told, in characters.
 const BY_LEN_MAX: usize = 64;
+/// Longest account of what is wrong with a pattern, in characters.
+const PROBLEM_LEN_MAX: usize = 400;
 /// A pattern is kept this often: a crash costs at most this much of a day that it learns from.
 pub(crate) const KEEP_EVERY: Duration = Duration::from_secs(300);
 
@@ -263,12 +265,12 @@ impl Patterns {
             member: "document",
             message,
         };
-        let document = match given.get_mut("document") {
-            Some(inner) => inner.take(),
-            None => given,
+        let (within, document) = match given.get_mut("document") {
+            Some(inner) => ("/document", inner.take()),
+            None => ("", given),
         };
-        let document = serde_json::from_value(document);
-        let document: Document = document.map_err(|error| invalid(error.to_string()))?;
+        let document: Document = serde_path_to_error::deserialize(document)
+            .map_err(|error| invalid(misshapen(within, &error)))?;
         let pattern = import(document, &self.0.zone).map_err(invalid)?;
         let now = Timestamp::from(std::time::SystemTime::now());
         if self.0.clock.is_real() {
@@ -289,6 +291,29 @@ impl Patterns {
         (self.0.publish)(imported(pool, (&old, &new), &by));
         Ok(())
     }
+}
+
+/// What no pattern has, and its JSON Pointer in the body, whose part `within` is the pattern.
+fn misshapen(within: &str, error: &serde_path_to_error::Error<serde_json::Error>) -> String {
+    use serde_path_to_error::Segment;
+    let mut pointer = within.to_owned();
+    for segment in error.path() {
+        match segment {
+            Segment::Seq { index } => pointer.push_str(&format!("/{index}")),
+            Segment::Map { key } => {
+                pointer.push('/');
+                pointer.push_str(&key.replace('~', "~0").replace('/', "~1"));
+            }
+            Segment::Enum { .. } | Segment::Unknown => {}
+        }
+    }
+    let place = match pointer.as_str() {
+        "" => "the document",
+        pointer => pointer,
+    };
+    // A key or a value of the body may be as long as the body.
+    let told = format!("{place}: {}", error.inner());
+    told.chars().take(PROBLEM_LEN_MAX).collect()
 }
 
 /// What the feed tells of an import.

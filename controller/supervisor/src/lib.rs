@@ -28,6 +28,7 @@ mod intake;
 mod keeper;
 mod learned;
 mod metrics;
+mod nodes;
 mod observe;
 mod orders;
 mod pattern_clock;
@@ -42,7 +43,7 @@ mod view;
 
 pub use actor::{
     BalancerReports, Checkpoint, FleetReports, NodeReports, PoolReports, Retire, Supervisor,
-    SupervisorConfig, SupervisorError,
+    SupervisorConfig, SupervisorError, Tick,
 };
 pub use clock::steady_wall_clock;
 pub use control::PoolPlan;

@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use prometheus::core::Collector;
 use prometheus::{GaugeVec, IntCounterVec, IntGaugeVec, Opts, Registry};
-use tidepool_core::{PoolName, WorkerState};
+use tidepool_core::PoolName;
 use tidepool_policy::{Decision, Signal};
 use tidepool_profile::Forecast;
 
+use crate::nodes::PoolWorkers;
 use crate::shadow::Shadow;
 
 /// All series, labelled by pool.
@@ -23,6 +24,7 @@ pub(crate) struct Metrics {
     forecast: GaugeVec,
     learned: GaugeVec,
     shadow: IntGaugeVec,
+    infeasible: IntGaugeVec,
     registry: Registry,
     /// Whether the series are off the registry. A second time would take off those of the next
     /// supervisor: they have the same names.
@@ -120,8 +122,14 @@ impl Metrics {
             shadow: int_gauge(
                 registry,
                 "tidepool_shadow_target",
-                "Workers that a policy in shadow would want; it sees the live fleet.",
+                "Workers that a policy in shadow would make of the live target.",
                 &["pool", "policy"],
+            )?,
+            infeasible: int_gauge(
+                registry,
+                "tidepool_pool_infeasible",
+                "1 while the work itself takes longer than the pool's objective, so that no number of workers meets it.",
+                &["pool"],
             )?,
             registry: registry.clone(),
             is_withdrawn: AtomicBool::new(false),
@@ -133,7 +141,7 @@ impl Metrics {
         if self.is_withdrawn.swap(true, Ordering::Relaxed) {
             return;
         }
-        let series: [Box<dyn Collector>; 9] = [
+        let series: [Box<dyn Collector>; 10] = [
             Box::new(self.score.clone()),
             Box::new(self.target.clone()),
             Box::new(self.need.clone()),
@@ -143,6 +151,7 @@ impl Metrics {
             Box::new(self.forecast.clone()),
             Box::new(self.learned.clone()),
             Box::new(self.shadow.clone()),
+            Box::new(self.infeasible.clone()),
         ];
         for series in series {
             if let Err(error) = self.registry.unregister(series) {
@@ -176,6 +185,9 @@ impl Metrics {
         self.target
             .with_label_values(&[pool])
             .set(i64::from(decision.to));
+        self.infeasible
+            .with_label_values(&[pool])
+            .set(i64::from(decision.infeasible));
     }
 
     /// Shows what the learned hours expect; nothing before a day is known.
@@ -204,11 +216,13 @@ impl Metrics {
         }
     }
 
-    /// Shows how many workers are in a state.
-    pub(crate) fn show_workers(&self, pool: &PoolName, state: WorkerState, n: usize) {
-        self.workers
-            .with_label_values(&[pool.as_str(), state.as_str()])
-            .set(i64::try_from(n).unwrap_or(i64::MAX));
+    /// Shows how many workers are in each state.
+    pub(crate) fn show_workers(&self, pool: &PoolName, workers: &PoolWorkers) {
+        for (state, n) in workers.by_state() {
+            self.workers
+                .with_label_values(&[pool.as_str(), state.as_str()])
+                .set(i64::from(n));
+        }
     }
 
     /// Counts a decision that was told.
@@ -241,7 +255,7 @@ mod tests {
         let first = Metrics::new(&registry).unwrap();
         first.withdraw();
         let second = Metrics::new(&registry).unwrap();
-        second.show_workers(&pool, WorkerState::Ready, 2);
+        second.show_workers(&pool, &PoolWorkers::default());
         drop(first);
         assert_eq!(registry.gather().len(), 1, "those of the second are there");
         // It panics, and nobody retires it.

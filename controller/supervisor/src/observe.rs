@@ -2,23 +2,24 @@
 
 use std::time::Duration;
 
-use tidepool_core::{NodeReport, PoolSpec, Timestamp, WorkerReport, WorkerState};
+use tidepool_core::{PoolSpec, Timestamp, WorkerState};
 use tidepool_policy::{Backlog, Bounds, CpuSample, Observation, WorkSample, WorkerCounts};
 
-use crate::intake::{Nodes, PoolIntake};
+use crate::intake::PoolIntake;
+use crate::nodes::{Fleet, PoolWorkers};
 use crate::slot_use::{SlotUse, busy_max};
 
 /// What is known of a pool at `now`.
 pub(crate) fn observe(
     spec: &PoolSpec,
     intake: &PoolIntake,
-    nodes: &Nodes,
+    fleet: &Fleet,
     startup_p95_s: Option<f64>,
     (bounds, now): (&Bounds, Timestamp),
 ) -> Observation {
-    let workers_age_s = nodes.age_s(now);
-    let workers = nodes.workers_of(&spec.name);
-    let counts = workers_age_s.map(|_| count(spec, workers.clone()));
+    let workers_age_s = fleet.age_s(now);
+    let workers = fleet.workers_of(&spec.name);
+    let counts = workers_age_s.map(|_| count(spec, workers));
     Observation {
         work: (!intake.window.is_zero()).then(|| work(intake, bounds, busy_max(counts))),
         backlog: intake.newest.map(|newest| {
@@ -35,10 +36,10 @@ pub(crate) fn observe(
         workers: counts,
         workers_age_s,
         startup_p95_s,
-        cpu: cpu(spec, workers, nodes.reports()),
+        cpu: cpu(spec, workers, fleet),
         // Workers of one process share its memory; it cannot be told apart by pool.
         memory: None,
-        node_memory_share: nodes.reports().filter_map(memory_share).reduce(f64::max),
+        node_memory_share: fleet.memory_share_max(),
         // The learned pattern and the operator have their say after this.
         forecast: None,
         operator: None,
@@ -73,54 +74,30 @@ fn work(intake: &PoolIntake, bounds: &Bounds, busy_max: u32) -> WorkSample {
     }
 }
 
-fn count<'a>(
-    spec: &PoolSpec,
-    workers: impl Iterator<Item = &'a WorkerReport> + Clone,
-) -> WorkerCounts {
-    let in_state = |state| {
-        let n = workers
-            .clone()
-            .filter(|worker| worker.state == state)
-            .count();
-        u32::try_from(n).unwrap_or(u32::MAX)
-    };
+fn count(spec: &PoolSpec, workers: &PoolWorkers) -> WorkerCounts {
     WorkerCounts {
-        ready: in_state(WorkerState::Ready),
-        starting: in_state(WorkerState::Starting),
-        draining: in_state(WorkerState::Draining),
+        ready: workers.count(WorkerState::Ready),
+        starting: workers.count(WorkerState::Starting),
+        draining: workers.count(WorkerState::Draining),
         slots_per_worker: spec.slots,
     }
 }
 
 /// CPU of ready workers' own threads; a worker has at most one thread a slot, and a machine its
 /// cores.
-fn cpu<'a>(
-    spec: &PoolSpec,
-    workers: impl Iterator<Item = &'a WorkerReport>,
-    nodes: impl Iterator<Item = &'a NodeReport>,
-) -> Option<CpuSample> {
-    let used_cores = workers
-        .filter(|worker| worker.state == WorkerState::Ready)
-        .filter_map(|worker| worker.cpu_cores)
-        .reduce(|sum, cores| sum + cores)?;
-    let cores = nodes.map(|node| node.cores).max().unwrap_or(1);
+fn cpu(spec: &PoolSpec, workers: &PoolWorkers, fleet: &Fleet) -> Option<CpuSample> {
+    let cores = fleet.cores_max().unwrap_or(1);
     Some(CpuSample {
-        used_cores,
+        used_cores: workers.used_cores()?,
         quota_cores_per_worker: f64::from(spec.slots.min(cores).max(1)),
     })
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a share needs no last digits")]
-fn memory_share(node: &NodeReport) -> Option<f64> {
-    let used = node.memory_used_bytes.or(node.memory_bytes)?;
-    let limit = node.memory_limit_bytes.filter(|limit| *limit > 0)?;
-    Some(used as f64 / limit as f64)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::intake::tests::{node_report, pool_name, pool_report, worker};
+    use crate::nodes::Nodes;
 
     fn spec() -> PoolSpec {
         PoolSpec {
@@ -139,7 +116,7 @@ mod tests {
         let nothing = observe(
             &spec(),
             &PoolIntake::default(),
-            &Nodes::default(),
+            &Fleet::default(),
             None,
             (&Bounds::default(), Timestamp(5)),
         );
@@ -153,9 +130,9 @@ mod tests {
         (report.busy_slots, report.queued) = (40, 0);
         intake.add(&report, Timestamp(1_000));
         let mut nodes = Nodes::default();
-        let at = |nodes: &Nodes| {
+        let at = |nodes: &mut Nodes| {
             let bounds = (&Bounds::default(), Timestamp(3_000));
-            observe(&spec(), &intake, nodes, None, bounds)
+            observe(&spec(), &intake, nodes.fleet(), None, bounds)
         };
         let load = |seen: &Observation| {
             let backlog = seen.backlog.unwrap();
@@ -165,11 +142,15 @@ mod tests {
                 backlog.queued,
             )
         };
-        assert_eq!(load(&at(&nodes)), (40.0, 40.0, 0.0), "nobody knows better");
+        assert_eq!(
+            load(&at(&mut nodes)),
+            (40.0, 40.0, 0.0),
+            "nobody knows better"
+        );
         let one = node_report(vec![worker(0, WorkerState::Ready, None)]);
         nodes.add(one, Timestamp(1_500));
         let window_s = intake.window.as_secs_f64();
-        assert_eq!(load(&at(&nodes)), (4.0 * window_s, 4.0, 36.0));
+        assert_eq!(load(&at(&mut nodes)), (4.0 * window_s, 4.0, 36.0));
     }
 
     #[test]
@@ -195,7 +176,7 @@ mod tests {
         node.memory_limit_bytes = Some(100);
         nodes.add(node, Timestamp(1_500));
         let at = (&Bounds::default(), Timestamp(3_000));
-        let seen = observe(&spec(), &intake, &nodes, Some(0.3), at);
+        let seen = observe(&spec(), &intake, nodes.fleet(), Some(0.3), at);
         let work = seen.work.unwrap();
         // A second for the whole, of which the work takes a tenth.
         assert_eq!(work.late, Some(1.0));

@@ -105,16 +105,16 @@ impl OrderDesk {
         let desk = &self.0;
         let standing = desk.standing(pool);
         if rules::expire(&standing, now).is_none() {
-            return rules::to_override(&standing);
+            return rules::to_override(&standing, now);
         }
         let Some((old, left, told)) = desk.expire(pool, now) else {
             // An operator was faster.
-            return rules::to_override(&desk.standing(pool));
+            return rules::to_override(&desk.standing(pool), now);
         };
         desk.tell(pool, (&old, &left), "the clock", Some(told));
         desk.ended.lock().insert(pool.clone());
         desk.has_ended.notify_one();
-        rules::to_override(&left)
+        rules::to_override(&left, now)
     }
 }
 

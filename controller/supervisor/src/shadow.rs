@@ -1,6 +1,7 @@
 //! A policy that decides beside the live one, without effect, so that it can be judged before it is
-//! chosen. It sees the same observations, and so the fleet that the *live* policy runs: what would
-//! have become of waits and queues under its own targets it cannot know.
+//! chosen. It sees the same observations, and so the fleet that the *live* policy runs, and decides
+//! from that one's target on: it tells what it would do to this fleet now. What would have become of
+//! waits and queues under its own targets it cannot know.
 
 use tidepool_core::Timestamp;
 use tidepool_core::status::ShadowStatus;
@@ -26,8 +27,9 @@ impl Shadow {
         }
     }
 
-    /// Decides. A pause or pin is left out: the question is what this policy would do.
-    pub(crate) fn decide(&mut self, observation: &Observation, now: Timestamp) {
+    /// Decides about the fleet that is steered by the memory `live`, before that one decides. A pause
+    /// or pin is left out: the question is what this policy would do.
+    pub(crate) fn decide(&mut self, observation: &Observation, live: &Memory, now: Timestamp) {
         let bounds_only = |order: Override| Override {
             paused: false,
             pin: None,
@@ -37,7 +39,7 @@ impl Shadow {
             operator: observation.operator.map(bounds_only),
             ..observation.clone()
         };
-        let memory = std::mem::take(&mut self.memory);
+        let memory = std::mem::take(&mut self.memory).beside(live);
         let (decision, memory) = decide(&self.policy, memory, &observation, now.0);
         self.memory = memory;
         self.decision = Some(decision);
@@ -47,7 +49,7 @@ impl Shadow {
         self.policy.rule.name()
     }
 
-    /// The target, once the live count is known.
+    /// What it would make of the live target, once the live count is known.
     pub(crate) fn target(&self) -> Option<u32> {
         self.memory.target()
     }
@@ -118,17 +120,15 @@ mod tests {
             Some((true, None)),
             Some((true, Some(4))),
         ];
+        let steers = Policy::tidepool(2, 20);
         for policy in [Policy::tidepool(1, 30), Policy::threshold(1, 30)] {
             let mut shadow = Shadow::new(policy.clone());
             assert_eq!((shadow.target(), shadow.status()), (None, None));
-            shadow.decide(&Observation::default(), Timestamp(BEGIN_MS));
+            let nothing = (Observation::default(), Timestamp(BEGIN_MS));
+            shadow.decide(&nothing.0, &Memory::default(), nothing.1);
             assert_eq!(shadow.status(), None, "nobody knows what runs");
-            let (_, mut memory) = decide(
-                &policy,
-                Memory::default(),
-                &Observation::default(),
-                BEGIN_MS,
-            );
+            let (_, mut memory) = decide(&policy, Memory::default(), &nothing.0, BEGIN_MS);
+            let (_, mut steering) = decide(&steers, Memory::default(), &nothing.0, BEGIN_MS);
             for second in 1..600 {
                 let at = Timestamp(BEGIN_MS + u64::from(second) * 1_000);
                 let ordered = (second / 40 % 2 == 1).then_some(bounds);
@@ -142,19 +142,51 @@ mod tests {
                     },
                     None => order,
                 });
-                shadow.decide(&live(second, order), at);
+                shadow.decide(&live(second, order), &steering, at);
                 let unheld = order.map(|order| Override {
                     paused: false,
                     pin: None,
                     ..order
                 });
-                let (decision, next) = decide(&policy, memory, &live(second, unheld), at.0);
+                let memory_beside = memory.beside(&steering);
+                let (decision, next) = decide(&policy, memory_beside, &live(second, unheld), at.0);
                 memory = next;
+                let (steered, next) = decide(&steers, steering, &live(second, order), at.0);
+                steering = next;
                 let status = shadow.status().unwrap();
                 assert_eq!(status.target, decision.to, "{}", decision.sentence());
+                assert_eq!(decision.from, steered.from, "it begins where the fleet is");
                 assert_eq!(status.score, decision.score);
                 assert_eq!(status.sentence, decision.sentence());
                 assert_eq!(status.policy, policy.rule.name());
+            }
+        }
+    }
+
+    #[test]
+    fn a_rule_that_steps_tells_its_step_from_what_runs_for_as_long_as_it_would_take_it() {
+        let (quiet, busy) = (0.0, 7.0 * 4.0);
+        for (busy_slots, wanted) in [(quiet, 6), (busy, 8)] {
+            let pinned = Override {
+                pin: Some(7),
+                ..Override::default()
+            };
+            let mut seen = live(0, Some(pinned));
+            seen.workers.as_mut().unwrap().ready = 7;
+            seen.work.as_mut().unwrap().busy_slot_s = busy_slots;
+            let steers = Policy::tidepool(1, 30);
+            let mut steering = Memory::default();
+            let mut shadow = Shadow::new(Policy::threshold(1, 30));
+            for second in 0..400 {
+                let at = Timestamp(BEGIN_MS + second * 1_000);
+                shadow.decide(&seen, &steering, at);
+                (_, steering) = decide(&steers, steering, &seen, at.0);
+                let status = shadow.status().unwrap();
+                if second > 100 {
+                    assert_eq!(status.target, wanted, "{second}: {}", status.sentence);
+                    let step = format!("7 -> {wanted}: ");
+                    assert!(status.sentence.starts_with(&step), "{}", status.sentence);
+                }
             }
         }
     }

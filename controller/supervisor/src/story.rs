@@ -57,6 +57,7 @@ pub(crate) fn data(
         })),
         "raw_need": decision.raw_need,
         "bounded_by": decision.bounded_by,
+        "infeasible": decision.infeasible,
         "epoch": epoch,
         "trace_id": trace_id.map(|id| id.to_string()),
     })

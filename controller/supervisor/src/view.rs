@@ -36,6 +36,9 @@ pub(crate) struct Seen {
 #[derive(Clone, Debug)]
 pub(crate) struct LastChange {
     pub(crate) at: Timestamp,
+    pub(crate) from: u32,
+    pub(crate) to: u32,
+    pub(crate) reason: Reason,
     pub(crate) sentence: Arc<str>,
     pub(crate) trace_id: TraceId,
 }
@@ -124,6 +127,11 @@ fn status(seen: &Seen, standing: &Standing) -> PoolStatus {
         paused: standing.is_paused(),
         pinned: standing.pinned(),
         override_until: standing.until().map(Timestamp::rfc3339),
+        hold_until: standing.hold.as_ref().map(|hold| hold.until.rfc3339()),
+        bounds_until: standing
+            .bounds
+            .as_ref()
+            .and_then(|bounds| Some(bounds.until?.rfc3339())),
         reason: standing.reason().map(str::to_owned),
         cooldown_until: decision.cooldown_until_ms.map(|ms| Timestamp(ms).rfc3339()),
         queued: use_of.queued,
@@ -152,12 +160,26 @@ fn explanation(seen: &Seen, standing: &Standing) -> Explanation {
     let decision = &seen.decision;
     let change = seen.last_change.as_ref();
     let mut sentence = decision.sentence();
+    let order = order_sentence(standing);
+    // The decision knows that somebody holds it, and not who: an order is named once.
+    let named = order.as_deref().and_then(|order| {
+        let anonymous = HELD_BY_SOMEBODY.iter().find(|of| sentence.contains(**of))?;
+        Some(sentence.replacen(anonymous, order, 1))
+    });
+    let is_named = named.is_some();
+    sentence = named.unwrap_or(sentence);
     // A pool at rest is explained by what brought it to its size.
     if let Some(change) = change.filter(|change| change.at < seen.at) {
         let ago_s = seen.at.since(change.at).as_secs();
-        sentence = format!("{sentence}. Last change {ago_s} s ago: {}", change.sentence);
+        let brief = format!("{} -> {}", change.from, change.to);
+        let told = if is_named && change.reason == Reason::Pinned {
+            &brief
+        } else {
+            &*change.sentence
+        };
+        sentence = format!("{sentence}. Last change {ago_s} s ago: {told}");
     }
-    if let Some(order) = order_sentence(standing) {
+    if let Some(order) = order.filter(|_| !is_named) {
         sentence = format!("{sentence}. {order}");
     }
     Explanation {
@@ -177,9 +199,17 @@ fn explanation(seen: &Seen, standing: &Standing) -> Explanation {
     }
 }
 
+/// How a decision names an order that holds it.
+const HELD_BY_SOMEBODY: [&str; 3] = [
+    "an operator pinned it",
+    "an operator pinned the pool",
+    "an operator paused the pool",
+];
+
 /// What a shadow can and cannot tell.
-const SHADOW_NOTE: &str = "A shadow decides on what the live fleet measured: its target is what \
-                           it would want now, not what its own fleet would have come to.";
+const SHADOW_NOTE: &str = "A shadow decides about the live fleet, from its present target on: it \
+                           tells what it would do to this fleet now, not what a fleet of its own \
+                           would have come to.";
 
 fn counterfactual(other: Counterfactual) -> CounterfactualStatus {
     let share = |share: f64| format!("{:.3} %", share * 100.0);
@@ -219,6 +249,6 @@ fn order_sentence(standing: &Standing) -> Option<String> {
         |until| format!("until {until}"),
     );
     let why = standing.reason();
-    let why = why.map_or_else(String::new, |reason| format!(": {reason}"));
+    let why = why.map_or_else(String::new, |reason| format!(" ({reason})"));
     Some(format!("{by} {what} {until}{why}"))
 }

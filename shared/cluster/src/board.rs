@@ -255,6 +255,8 @@ mod tests {
             paused: false,
             pinned: None,
             override_until: None,
+            hold_until: None,
+            bounds_until: None,
             reason: None,
             cooldown_until: None,
             queued: 0,

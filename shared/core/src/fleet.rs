@@ -56,7 +56,8 @@ pub struct PoolSpec {
     pub queue_len_max: usize,
     /// Most bytes of bodies that may wait.
     pub queue_bytes_max: usize,
-    /// Longest wait for a slot that is still good, in milliseconds.
+    /// Objective for the time from arrival to answer, in milliseconds; a wait for a slot that is
+    /// longer misses it whatever the work takes.
     pub slo_ms: u64,
     /// Deadline of a request that names none, in milliseconds.
     pub deadline_ms: u64,

@@ -61,6 +61,12 @@ pub struct PoolStatus {
     /// RFC 3339; when the first order of an operator ends.
     #[serde(default)]
     pub override_until: Option<String>,
+    /// RFC 3339; when the pause or pin ends.
+    #[serde(default)]
+    pub hold_until: Option<String>,
+    /// RFC 3339; when bounds that an operator set end, if they do.
+    #[serde(default)]
+    pub bounds_until: Option<String>,
     /// Why an operator holds the pool or has changed its bounds.
     #[serde(default)]
     pub reason: Option<String>,
@@ -82,13 +88,13 @@ pub struct PoolStatus {
     pub shadows: Vec<ShadowStatus>,
 }
 
-/// A policy that decides beside the live one, without effect. It sees the fleet that the live
-/// policy runs.
+/// A policy that decides beside the live one, without effect. It tells what it would do now to the
+/// fleet that the live policy runs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ShadowStatus {
     /// The policy.
     pub policy: String,
-    /// Workers that it would want.
+    /// Workers that it would make of the live target.
     pub target: u32,
     /// The load score that it sees.
     pub score: Option<f64>,

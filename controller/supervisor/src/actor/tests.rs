@@ -249,6 +249,7 @@ async fn a_rise_is_decided_told_traced_and_shown() {
         "forecast",
         "raw_need",
         "bounded_by",
+        "infeasible",
         "epoch",
         "trace_id",
     ] {
@@ -331,6 +332,33 @@ async fn a_held_wish_is_told_once() {
     assert_eq!(events.last().unwrap().data["blocked_by"], "max");
     let explanation = scene.view.explain(&pool_name()).unwrap();
     assert_eq!(explanation.blocked_by.as_deref(), Some("max"));
+}
+
+#[actix::test]
+async fn an_objective_that_the_work_itself_exceeds_is_told_everywhere_and_no_longer_when_it_is_met()
+{
+    let mut policy = quick();
+    policy.bounds.max = 2;
+    // Work takes 50 ms.
+    policy.bounds.slo_ms = 40;
+    let scene = Scene::start(policy).await;
+    assert_eq!(scene.metric("tidepool_pool_infeasible", ""), None);
+    scene.seconds(60, 20).await;
+    scene.seconds(60, 400).await;
+    let explained = scene.view.explain(&pool_name()).unwrap();
+    assert_eq!(explained.decision["infeasible"], true, "{explained:?}");
+    assert!(explained.sentence.contains("longer than the objective"));
+    let events = scene.outside.events.lock().clone();
+    for kind in ["scaling.decided", "scaling.suppressed"] {
+        let told = events.iter().rev().find(|event| event.kind == kind);
+        assert_eq!(told.unwrap().data["infeasible"], true, "{kind}");
+    }
+    assert_eq!(scene.metric("tidepool_pool_infeasible", "echo"), Some(1.0));
+    let scene = Scene::start(quick()).await;
+    scene.seconds(60, 20).await;
+    let explained = scene.view.explain(&pool_name()).unwrap();
+    assert_eq!(explained.decision["infeasible"], false);
+    assert_eq!(scene.metric("tidepool_pool_infeasible", "echo"), Some(0.0));
 }
 
 #[actix::test]

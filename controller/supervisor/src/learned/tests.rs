@@ -199,6 +199,47 @@ async fn an_import_that_cannot_be_kept_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_corrupt_import_is_refused_with_the_pointer_of_its_fault() {
+    let (patterns, _) = load(&store(), "UTC").await;
+    teach(&patterns, 1);
+    let shown = patterns.pattern(&pool_name()).unwrap();
+    let long = "x".repeat(9_000);
+    let cases = [
+        ("/document/week/17/rate", json!("abc"), "string \"abc\""),
+        ("/document/week/3", json!(7), "integer `7`"),
+        ("/document/version", json!(long), "string \"xxx"),
+        ("/document/state/pace", json!([]), "invalid"),
+        ("/document/week", json!("none"), "expected a sequence"),
+    ];
+    for (pointer, value, told) in cases {
+        let mut given = shown.clone();
+        *given.pointer_mut(pointer).unwrap() = value;
+        for wrapped in [true, false] {
+            let (given, pointer) = match wrapped {
+                true => (given.clone(), pointer),
+                false => (
+                    given["document"].clone(),
+                    pointer.strip_prefix("/document").unwrap(),
+                ),
+            };
+            let import = patterns.clone().import(pool_name(), given, "ann".into());
+            let Err(ChangeError::Invalid { member, message }) = import.await else {
+                panic!("{pointer} was taken");
+            };
+            assert_eq!(member, "document");
+            assert!(message.starts_with(&format!("{pointer}: ")), "{message}");
+            assert!(message.contains(told), "{message}");
+            assert!(message.len() <= PROBLEM_LEN_MAX, "{}", message.len());
+        }
+    }
+    let import = patterns
+        .clone()
+        .import(pool_name(), json!([]), "ann".into());
+    let told = import.await.unwrap_err().to_string();
+    assert!(told.contains("the document: invalid"), "{told}");
+}
+
+#[tokio::test]
 async fn after_an_import_the_old_forecast_is_gone_and_the_challenger_goes_on() {
     let (patterns, _) = load(&store(), "UTC").await;
     let (mut last, now) = teach(&patterns, 2);

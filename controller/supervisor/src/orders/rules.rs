@@ -216,15 +216,18 @@ pub(crate) fn merge(before: &Standing, current: &Standing, after: Standing) -> S
     }
 }
 
-/// The orders as the policy obeys them. They end by being left out, so none has an end here.
-pub(crate) fn to_override(standing: &Standing) -> Option<Override> {
+/// The orders as the policy obeys them at `now`. They end by being left out, which is decided here
+/// alone: the end of a hold is handed over to be told, and one that has passed is not.
+pub(crate) fn to_override(standing: &Standing, now: Timestamp) -> Option<Override> {
     let set = standing.bounds.as_ref();
+    let hold = standing.hold.as_ref();
+    let ends = hold.map(|hold| hold.until).filter(|until| *until > now);
     (!standing.is_empty()).then(|| Override {
         paused: standing.is_paused(),
         pin: standing.pinned(),
         min: set.and_then(|set| set.min),
         max: set.and_then(|set| set.max),
-        until_ms: None,
+        until_ms: ends.map(|until| until.0),
     })
 }
 

@@ -50,6 +50,8 @@ fn pool(name: &str) -> PoolStatus {
         paused: false,
         pinned: None,
         override_until: None,
+        hold_until: None,
+        bounds_until: None,
         reason: None,
         cooldown_until: None,
         queued: 3,

@@ -97,21 +97,33 @@ pub(crate) async fn give<W: Write>(
 }
 
 fn told(pool: &PoolStatus, zone: &TimeZone) -> String {
-    let state = match pool.pinned {
-        Some(pin) => format!("is pinned to {pin}"),
-        None if pool.paused => format!("is paused at {}", pool.target),
-        None => "scales by itself".to_owned(),
+    let held = match pool.pinned {
+        Some(pin) => Some(format!("is pinned to {pin}")),
+        None => pool.paused.then(|| format!("is paused at {}", pool.target)),
     };
-    let until = pool.override_until.as_deref();
-    let until = until.map_or_else(String::new, |until| {
-        format!(" until {}", local(until, zone, "%Y-%m-%d %H:%M:%S"))
-    });
+    let until = |until: &Option<String>| {
+        let until = until.as_deref();
+        until.map_or_else(String::new, |until| {
+            format!(" until {}", local(until, zone, "%Y-%m-%d %H:%M:%S"))
+        })
+    };
     let reason = pool.reason.as_deref();
     let reason = reason.map_or_else(String::new, |reason| format!(" ({})", harmless(reason)));
-    format!(
-        "{} {state}{until}{reason}; bounds {} to {}",
-        pool.pool, pool.min, pool.max
-    )
+    let bounds = format!(
+        "bounds {} to {}{}",
+        pool.min,
+        pool.max,
+        until(&pool.bounds_until)
+    );
+    match held {
+        Some(held) => format!(
+            "{} {held}{}{reason}; {bounds}",
+            pool.pool,
+            until(&pool.hold_until)
+        ),
+        // What is left to give a reason for are the bounds.
+        None => format!("{} scales by itself; {bounds}{reason}", pool.pool),
+    }
 }
 
 #[cfg(test)]
@@ -158,6 +170,42 @@ mod tests {
         assert_eq!(
             reset,
             json!({"min": null, "max": null, "for": null, "reason": null})
+        );
+    }
+
+    #[test]
+    fn an_end_is_told_beside_what_ends() {
+        let pool: PoolStatus = serde_json::from_value(json!({
+            "pool": "echo", "kinds": ["echo"], "policy": "tidepool", "ready": 2, "starting": 0,
+            "draining": 0, "target": 3, "min": 2, "max": 4, "score": null, "signals": {},
+            "paused": false, "cooldown_until": null, "queued": 0, "busy_slots": 0, "slots": 8,
+            "metrics_age_s": null, "override_until": "2026-11-20T20:05:10.000Z",
+            "bounds_until": "2026-11-20T20:05:10.000Z", "reason": "fair",
+        }))
+        .unwrap();
+        assert_eq!(
+            told(&pool, &TimeZone::UTC),
+            "echo scales by itself; bounds 2 to 4 until 2026-11-20 20:05:10 (fair)"
+        );
+        let paused = PoolStatus {
+            paused: true,
+            hold_until: Some("2026-11-20T20:40:00.000Z".to_owned()),
+            ..pool.clone()
+        };
+        assert_eq!(
+            told(&paused, &TimeZone::UTC),
+            "echo is paused at 3 until 2026-11-20 20:40:00 (fair); \
+             bounds 2 to 4 until 2026-11-20 20:05:10"
+        );
+        let free = PoolStatus {
+            override_until: None,
+            bounds_until: None,
+            reason: None,
+            ..pool
+        };
+        assert_eq!(
+            told(&free, &TimeZone::UTC),
+            "echo scales by itself; bounds 2 to 4"
         );
     }
 }

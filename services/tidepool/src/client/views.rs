@@ -59,7 +59,7 @@ fn notes(pool: &PoolStatus, zone: &TimeZone) -> String {
         Some(pin) => Some(format!("pinned to {pin}")),
         None => pool.paused.then(|| "paused".to_owned()),
     };
-    let held = held.map(|held| match pool.override_until.as_deref() {
+    let held = held.map(|held| match pool.hold_until.as_deref() {
         Some(until) => format!("{held} until {}", local(until, zone, "%H:%M:%S")),
         None => held,
     });
@@ -173,6 +173,9 @@ pub(crate) fn explanation<W: Write>(
     if !signals.is_empty() {
         printer.line(&format!("  signals: {signals}"))?;
     }
+    if let Some(told) = forecast(&explanation.decision["forecast"], zone) {
+        printer.line(&format!("  forecast: {told}"))?;
+    }
     if let Some(other) = &explanation.counterfactual {
         printer.line(&format!("  one fewer: {}", harmless(&other.sentence)))?;
     }
@@ -195,6 +198,16 @@ pub(crate) fn explanation<W: Write>(
         printer.line(&format!("  earliest change: {at}"))?;
     }
     Ok(())
+}
+
+/// What is expected one start-up time ahead.
+fn forecast(forecast: &serde_json::Value, zone: &TimeZone) -> Option<String> {
+    let (p50, p99) = (forecast["p50"].as_f64()?, forecast["p99"].as_f64()?);
+    let at = forecast["at"].as_str();
+    let at = at.map_or_else(String::new, |at| {
+        format!(" at {}", local(at, zone, "%H:%M:%S"))
+    });
+    Some(format!("p50={p50:.2} p99={p99:.2} requests/s{at}"))
 }
 
 /// The plain numbers and words of a decision, besides those that its sentence tells.
@@ -257,6 +270,17 @@ mod tests {
         let row = pool_row(&pool(), &TimeZone::UTC);
         assert_eq!(row[8], "0.81");
         assert_eq!(row[12], "cooldown until 20:31:05, measured 7 s ago");
+        let paused = PoolStatus {
+            paused: true,
+            cooldown_until: None,
+            metrics_age_s: None,
+            override_until: Some("2026-11-20T20:10:00.000Z".to_owned()),
+            hold_until: Some("2026-11-20T20:40:00.000Z".to_owned()),
+            ..pool()
+        };
+        // The bounds end first.
+        let row = pool_row(&paused, &TimeZone::UTC);
+        assert_eq!(row[12], "paused until 20:40:00");
     }
 
     #[test]
@@ -274,7 +298,8 @@ mod tests {
             pool: "echo".parse().unwrap(),
             sentence: "3 workers are enough.".to_owned(),
             decision: json!({"pool": "echo", "from": 2, "to": 3, "score": 0.5, "raw_need": null,
-                "signals": {"slots": 1.25, "cpu": null}}),
+                "signals": {"slots": 1.25, "cpu": null}, "infeasible": false,
+                "forecast": {"at": "2026-11-20T20:31:05.000Z", "p50": 12.0, "p99": 15.254}}),
             blocked_by: Some("cooldown".to_owned()),
             earliest_change: None,
             counterfactual: None,
@@ -286,8 +311,9 @@ mod tests {
         explanation(&explained, &TimeZone::UTC, &mut printer).unwrap();
         assert_eq!(
             String::from_utf8(out).unwrap(),
-            "echo: 3 workers are enough.\n  numbers: from=2 score=0.50 to=3\n  \
-             signals: slots=1.25\n  blocked by: cooldown\n"
+            "echo: 3 workers are enough.\n  numbers: from=2 infeasible=false score=0.50 to=3\n  \
+             signals: slots=1.25\n  \
+             forecast: p50=12.00 p99=15.25 requests/s at 20:31:05\n  blocked by: cooldown\n"
         );
     }
 }

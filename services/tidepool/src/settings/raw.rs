@@ -391,7 +391,9 @@ pub(crate) struct RawPool {
     /// Concurrent places in each worker; unset takes what suits the kind.
     #[schemars(range(min = 1, max = 1024))]
     pub(crate) slots: Option<u32>,
-    /// Longest wait for a worker that is still good, in milliseconds.
+    /// Objective for the time from arrival to answer, in milliseconds. The pool grows so that what the
+    /// work leaves of it is enough to wait for a worker. A request that would wait for longer than all
+    /// of it is refused once nobody finds a free slot any more.
     #[schemars(range(min = 1, max = 3_600_000))]
     pub(crate) slo_ms: u64,
     /// How the pool is sized.

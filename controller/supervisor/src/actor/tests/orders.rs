@@ -25,6 +25,14 @@ async fn an_order_holds_the_pool_and_is_shown() {
         explained.contains("ann pinned it to 6") && explained.contains("load test"),
         "{explained}"
     );
+    scene.seconds(5, 20).await;
+    let explained = scene.view.explain(&pool_name()).unwrap().sentence;
+    assert_eq!(explained.matches("pinned").count(), 1, "{explained}");
+    assert!(
+        explained.contains("staying at 6: ann pinned it to 6 until")
+            && explained.contains("Last change 5 s ago: 1 -> 6"),
+        "{explained}"
+    );
     // The pin holds against the need, and lets go by itself.
     scene.seconds(20, 300).await;
     assert_eq!(scene.outside.last_target().n, 6);
@@ -81,4 +89,43 @@ async fn a_wish_that_is_held_again_after_a_change_is_told_again() {
     let held = events.iter().filter(|e| e.kind == "scaling.suppressed");
     let held: Vec<_> = held.map(|event| &event.data["blocked_by"]).collect();
     assert_eq!(held, ["paused", "paused"]);
+}
+
+#[actix::test]
+async fn explain_tells_when_a_hold_ends_and_bounds_outlive_it() {
+    let scene = Scene::start(quick()).await;
+    scene.seconds(60, 20).await;
+    let hold = |paused, pin| PoolChange {
+        paused,
+        pin,
+        duration: Some(Duration::from_secs(30)),
+        by: "ann".into(),
+        ..PoolChange::default()
+    };
+    let floor = PoolChange {
+        min: Some(Some(3)),
+        duration: Some(Duration::from_secs(600)),
+        by: "ann".into(),
+        ..PoolChange::default()
+    };
+    for held in [hold(Some(true), None), hold(None, Some(Some(5)))] {
+        scene.view.change(&pool_name(), held).await.unwrap();
+        scene
+            .view
+            .change(&pool_name(), floor.clone())
+            .await
+            .unwrap();
+        let ordered_ms = scene.outside.now_ms.load(Ordering::Relaxed);
+        let ends = Timestamp(1_700_000_000_000 + ordered_ms + 30_000).rfc3339();
+        for _ in 0..29 {
+            scene.second(20).await;
+            let explained = scene.view.explain(&pool_name()).unwrap();
+            assert_eq!(explained.earliest_change, Some(ends.clone()));
+        }
+        scene.second(20).await;
+        let explained = scene.view.explain(&pool_name()).unwrap();
+        assert_ne!(explained.earliest_change, Some(ends), "it is over");
+        scene.seconds(40, 20).await;
+        assert_eq!(scene.outside.last_target().n, 3, "the bound stands");
+    }
 }

@@ -104,7 +104,7 @@ fn bounds_need_no_end_and_go_back_to_the_configured_ones() {
     let raised = on(&Standing::default(), raised).unwrap();
     assert_eq!(bounds(POOL, &raised), Configured { min: 1, max: 20 });
     assert_eq!(expire(&raised, Timestamp(u64::MAX)), None);
-    assert_eq!(to_override(&raised).unwrap().max, Some(20));
+    assert_eq!(to_override(&raised, NOW).unwrap().max, Some(20));
     let back = PoolChange {
         max: Some(None),
         ..PoolChange::default()
@@ -189,6 +189,25 @@ fn a_hold_is_ended_by_its_own_word_and_replaced_with_a_new_end() {
 }
 
 #[test]
+fn the_policy_is_told_when_a_hold_ends_and_ends_none_itself() {
+    let min = PoolChange {
+        min: Some(Some(3)),
+        duration: Some(Duration::from_secs(10)),
+        ..PoolChange::default()
+    };
+    let bounded = on(&Standing::default(), min).unwrap();
+    let alone = to_override(&bounded, NOW).unwrap();
+    assert_eq!(alone.until_ms, None, "no hold, so nothing that ends it");
+    // Bounds that end sooner do not end the pause, nor does it end them.
+    let both = on(&bounded, pause()).unwrap();
+    let told = to_override(&both, Timestamp(60_999)).unwrap();
+    assert_eq!((told.until_ms, told.min), (Some(61_000), Some(3)));
+    // Whoever looks with a later clock than it was ended by is not told that it is over.
+    let late = to_override(&both, Timestamp(61_000)).unwrap();
+    assert_eq!((late.until_ms, late.paused), (None, true));
+}
+
+#[test]
 fn one_bound_leaves_the_other_as_it_was() {
     let max = PoolChange {
         max: Some(Some(20)),
@@ -204,7 +223,7 @@ fn one_bound_leaves_the_other_as_it_was() {
     };
     let both = on(&raised, min).unwrap();
     assert_eq!(bounds(POOL, &both), Configured { min: 10, max: 20 });
-    let order = to_override(&both).unwrap();
+    let order = to_override(&both, NOW).unwrap();
     assert_eq!((order.min, order.max), (Some(10), Some(20)));
     // Configured are 8 at most.
     let back = PoolChange {

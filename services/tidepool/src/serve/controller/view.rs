@@ -295,6 +295,8 @@ fn undecided(
         paused: false,
         pinned: None,
         override_until: None,
+        hold_until: None,
+        bounds_until: None,
         reason: None,
         cooldown_until: None,
         queued: 0,
