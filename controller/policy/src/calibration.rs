@@ -3,13 +3,14 @@
 //!
 //! A shadow queues in a fluid model and launches at the 95th percentile of start-up times, which most
 //! real launches undercut, so it is later than life, by a factor that goes with the load. Learned here,
-//! that factor closes the loop: a pool that keeps its promise may be bolder, one that breaks it must not.
+//! that factor closes the loop. It never says that a shadow was not late enough: what a live pool suffers
+//! beyond that, no margin would have cured, and with all of them late the boldest looks best.
 
 use serde::{Deserialize, Serialize};
 
 /// Share of late requests that is too small to tell a shadow from life.
 const TELLING_SHARE: f64 = 0.000_1;
-/// Times over that shadows may be wrong, either way.
+/// Times over that a shadow may be too late.
 const WRONG_MAX: f64 = 4.0;
 
 /// Decaying sums of slot-seconds.
@@ -37,7 +38,7 @@ impl Calibration {
         let untold = TELLING_SHARE * self.work;
         let factor = (self.late + untold) / (self.foretold + untold);
         if factor.is_finite() {
-            factor.clamp(1.0 / WRONG_MAX, WRONG_MAX)
+            factor.clamp(1.0 / WRONG_MAX, 1.0)
         } else {
             1.0
         }
@@ -64,15 +65,14 @@ mod tests {
     #[test]
     fn what_life_makes_of_their_word_is_learned() {
         assert!((after(0.001, 0.002) - 0.001_1 / 0.002_1).abs() < 1e-9);
-        assert!((after(0.002, 0.001) - 0.002_1 / 0.001_1).abs() < 1e-9);
-        // A few late requests among very many tell nothing.
-        assert!(after(0.000_01, 0.0) < 1.11);
+        // A few late requests among very many tell little.
+        assert!(after(0.0, 0.000_01) > 0.9);
     }
 
     #[test]
-    fn nobody_is_four_times_as_wrong() {
+    fn a_shadow_is_at_most_four_times_too_late_and_never_not_late_enough() {
         assert_eq!(after(0.0, 0.5), 0.25);
-        assert_eq!(after(0.5, 0.0), 4.0);
+        assert_eq!(after(0.5, 0.0), 1.0);
     }
 
     #[test]
