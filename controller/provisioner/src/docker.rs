@@ -4,7 +4,9 @@
 //! so that the next leader finds them. Secrets are files that are mounted read-only, never variables,
 //! labels or arguments, which `docker inspect` shows.
 
-use std::collections::HashMap;
+mod last_words;
+
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use bollard::models::{
@@ -17,6 +19,7 @@ use bollard::{API_DEFAULT_VERSION, Docker, errors::Error};
 use tidepool_core::NodeId;
 use tokio::sync::Mutex;
 
+use self::last_words::LastWords;
 use crate::plan::{Limits, Plan, StartLimit, plan};
 use crate::port::{
     Desired, Environment, MayAct, Outcome, ProvisionError, Provisioner, Sighting, check,
@@ -29,6 +32,10 @@ const EPOCH: &str = "io.tidepool.epoch";
 const REQUEST_S: u64 = 10;
 /// Longest time of a call, in milliseconds.
 const CALL_MS: u64 = 30_000;
+/// Most processes and threads of a node.
+const PIDS_MAX: i64 = 512;
+/// What a node may write besides its data, in memory.
+const SCRATCH: (&str, &str) = ("/tmp", "size=64m,mode=1777");
 
 /// How containers are started.
 pub struct ContainerConfig {
@@ -42,8 +49,8 @@ pub struct ContainerConfig {
     pub epoch: u64,
     /// Image, which has to be there: nothing is pulled.
     pub image: String,
-    /// Network that they join, if not the engine's own.
-    pub network: Option<String>,
+    /// Network that they join; others reach them there by their names.
+    pub network: String,
     /// Command, if not the image's own. Nothing secret.
     pub command: Vec<String>,
     /// Variables of a node. Nothing secret.
@@ -88,6 +95,8 @@ struct State {
     failed_starts: u64,
     /// When a node was told to end.
     stopping: HashMap<NodeId, Instant>,
+    /// Containers whose own end was told, until they are gone.
+    ended: HashSet<String>,
 }
 
 /// A container of ours.
@@ -156,10 +165,16 @@ impl Containers {
             ),
             host_config: Some(HostConfig {
                 binds: Some(config.mounts.iter().map(read_only).collect()),
-                network_mode: config.network.clone(),
+                network_mode: Some(config.network.clone()),
                 memory: (config.memory_bytes > 0).then_some(config.memory_bytes),
                 nano_cpus: (config.cpu_millis > 0).then_some(config.cpu_millis * 1_000_000),
                 readonly_rootfs: Some(true),
+                tmpfs: Some(HashMap::from([(
+                    SCRATCH.0.to_owned(),
+                    SCRATCH.1.to_owned(),
+                )])),
+                pids_limit: Some(PIDS_MAX),
+                init: Some(true),
                 cap_drop: Some(vec!["ALL".to_owned()]),
                 security_opt: Some(vec!["no-new-privileges".to_owned()]),
                 ..HostConfig::default()
@@ -199,7 +214,11 @@ impl Containers {
     }
 
     async fn remove(&self, engine: &Docker, found: &Found) -> Result<(), ProvisionError> {
-        let options = RemoveContainerOptionsBuilder::new().force(true).build();
+        // The volumes that the image declares are nobody's once the container is gone.
+        let options = RemoveContainerOptionsBuilder::new()
+            .force(true)
+            .v(true)
+            .build();
         match engine.remove_container(&found.id, Some(options)).await {
             // Somebody else removes it, or has.
             Ok(())
@@ -228,13 +247,14 @@ impl Containers {
                 kept.push(found);
                 continue;
             }
-            if since.is_none() {
-                tracing::warn!(node = %found.name, "a container ended by itself");
+            if since.is_none() && state.ended.insert(found.id.clone()) {
+                tell_end(engine, &found).await;
                 state.starts.failed(self.now_ms());
                 state.failed_starts += 1;
             }
             check(may_act)?;
             self.remove(engine, &found).await?;
+            state.ended.remove(&found.id);
         }
         *all = kept;
         Ok(())
@@ -311,6 +331,18 @@ impl Containers {
             .await?;
         Ok(Outcome::Changed(plan))
     }
+}
+
+/// Tells how a container ended that nobody had told to.
+async fn tell_end(engine: &Docker, found: &Found) {
+    let LastWords {
+        exit_code,
+        is_out_of_memory,
+        error,
+        said,
+    } = LastWords::of(engine, &found.id).await;
+    let node = &found.name;
+    tracing::warn!(%node, exit_code, is_out_of_memory, error, said, "a container ended by itself");
 }
 
 fn found(container: ContainerSummary) -> Option<Found> {

@@ -11,6 +11,9 @@ use tidepool_provisioner::{
 use crate::ALWAYS;
 use crate::server::{Answer, Asked, Server};
 
+/// A container that cannot be removed.
+const FAST: &str = "fast";
+
 /// Containers by id: labels and state.
 type Engine = Arc<Mutex<BTreeMap<String, (Value, &'static str)>>>;
 
@@ -48,6 +51,12 @@ fn answer(engine: &Engine, asked: &Asked) -> Answer {
             engine.get_mut(*id).unwrap().1 = "exited";
             (204, Value::Null)
         }
+        ("GET", [_, "json"]) => (
+            200,
+            json!({"State": {"Status": "exited", "ExitCode": 3, "OOMKilled": false, "Error": ""}}),
+        ),
+        ("GET", [_, "logs"]) => (200, Value::String(framed("no such secret\n"))),
+        ("DELETE", [id]) if *id == FAST => (500, json!({"message": "removal of a busy container"})),
         ("DELETE", [id]) => {
             engine.remove(*id);
             (204, Value::Null)
@@ -59,6 +68,12 @@ fn answer(engine: &Engine, asked: &Asked) -> Answer {
     }
 }
 
+/// A piece of standard error as the engine frames it.
+fn framed(text: &str) -> String {
+    let length = char::from(u8::try_from(text.len()).unwrap());
+    format!("\u{2}\0\0\0\0\0\0{length}{text}")
+}
+
 fn config(socket: &str, image: &str) -> ContainerConfig {
     ContainerConfig {
         socket: socket.to_owned(),
@@ -66,7 +81,7 @@ fn config(socket: &str, image: &str) -> ContainerConfig {
         prefix: "node".to_owned(),
         epoch: 7,
         image: image.to_owned(),
-        network: Some("tide-net".to_owned()),
+        network: "tide-net".to_owned(),
         command: vec!["node".to_owned()],
         environment: Box::new(|name| vec![("NODE".to_owned(), name.to_string())]),
         mounts: vec![("/etc/tide/secret".to_owned(), "/run/secret".to_owned())],
@@ -122,6 +137,8 @@ async fn containers_are_made_confined_adopted_and_cleared_away() {
     assert_eq!(host["Memory"], 64 << 20);
     assert_eq!(host["NanoCpus"], 500_000_000);
     assert_eq!(host["NetworkMode"], "tide-net");
+    assert_eq!(host["PidsLimit"], 512);
+    assert_eq!(host["Tmpfs"], json!({"/tmp": "size=64m,mode=1777"}));
     assert_eq!(host["Binds"], json!(["/etc/tide/secret:/run/secret:ro"]));
     assert_eq!(
         made.body["Labels"],
@@ -138,6 +155,9 @@ async fn containers_are_made_confined_adopted_and_cleared_away() {
         next.set(&desired(1, &["node-0"]), ALWAYS).await.unwrap(),
         Outcome::Unchanged
     );
+    let asked = server.asked.lock().unwrap().clone();
+    let removed = asked.iter().find(|asked| asked.method == "DELETE").unwrap();
+    assert!(removed.query.contains("v=true"), "{}", removed.query);
     let left = next.observe().await.unwrap();
     assert_eq!((left.existing, left.nodes[0].name.as_str()), (1, "node-1"));
     let absent = Containers::new(config(socket, "absent")).unwrap();
@@ -176,5 +196,66 @@ async fn who_is_deposed_in_the_middle_of_a_call_makes_and_starts_nothing_more() 
         let engine = engine.lock().unwrap();
         assert_eq!(engine.len(), made);
         assert!(engine.values().all(|(_, state)| *state == "created"));
+    }
+}
+
+#[tokio::test]
+async fn a_container_that_ended_by_itself_is_told_of_once_with_its_code_and_last_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("docker.sock");
+    let listener = tokio::net::UnixListener::bind(&path).unwrap();
+    let engine = Engine::default();
+    let labels = json!({"io.tidepool.cluster": "tide", "io.tidepool.node": "node-0"});
+    engine
+        .lock()
+        .unwrap()
+        .insert(FAST.to_owned(), (labels, "exited"));
+    let shared = Arc::clone(&engine);
+    let server = Server::new(move |asked: &Asked| answer(&shared, asked));
+    let serving = Arc::clone(&server);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(Arc::clone(&serving).serve(stream));
+        }
+    });
+    let written = Written::default();
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_writer(written.clone())
+        .finish();
+    let _logs = tracing::subscriber::set_default(subscriber);
+    let containers = Containers::new(config(path.to_str().unwrap(), "tidepool")).unwrap();
+    for _ in 0..2 {
+        let error = containers.set(&desired(1, &[]), ALWAYS).await.unwrap_err();
+        assert!(error.to_string().contains("busy"), "{error}");
+    }
+    let told = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+    assert_eq!(told.matches("ended by itself").count(), 1, "{told}");
+    assert!(told.contains("exit_code=3"), "{told}");
+    assert!(told.contains("no such secret"), "{told}");
+    let seen = containers.observe().await.unwrap();
+    assert_eq!(seen.failed_starts, 1, "it failed once");
+}
+
+/// What was logged.
+#[derive(Clone, Default)]
+struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl tracing_subscriber::fmt::MakeWriter<'_> for Written {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
     }
 }

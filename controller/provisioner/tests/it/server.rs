@@ -47,10 +47,11 @@ impl<F: Fn(&Asked) -> Answer + Send + Sync + 'static> Server<F> {
         while let Some(asked) = read(&mut stream).await {
             let (status, body) = (self.answer)(&asked);
             self.asked.lock().unwrap().push(asked);
-            let body = if status == 204 {
-                String::new()
-            } else {
-                body.to_string()
+            let body = match body {
+                _ if status == 204 => String::new(),
+                // No JSON, such as the output of a container.
+                serde_json::Value::String(raw) => raw,
+                body => body.to_string(),
             };
             let head = format!(
                 "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\napi-version: 1.41\r\ncontent-length: {}\r\n\r\n",

@@ -31,7 +31,7 @@ use tidepool_policy::Rule;
 use tidepool_supervisor::decision_log::DecisionLogConfig;
 
 pub(crate) use fault::{Fault, InvalidSettings};
-pub(crate) use layers::{FILE_DEFAULT, Inputs, Override, read_text};
+pub(crate) use layers::{FILE_DEFAULT, Inputs, Override, read_text, variable_name};
 pub(crate) use raw::{LogFormat, PolicyKind};
 pub(crate) use secret::{RedisUrl, Secret};
 pub(crate) use show::Effective;
@@ -205,12 +205,24 @@ pub(crate) enum Provisions {
         pod_selector: Option<String>,
     },
     /// The Docker engine of the controller's machine.
-    Containers {
-        /// Image of a node.
-        image: String,
-        /// Network that nodes join.
-        network: Option<String>,
-    },
+    Containers(NodeContainers),
+}
+
+/// Nodes as containers.
+#[derive(Clone, Debug)]
+pub(crate) struct NodeContainers {
+    /// Image of a node.
+    pub(crate) image: String,
+    /// Network that nodes join.
+    pub(crate) network: String,
+    /// Most memory of a node; 0 is no limit.
+    pub(crate) memory_bytes: i64,
+    /// Cores of a node in thousandths; 0 is no limit.
+    pub(crate) cpu_millis: i64,
+    /// Every file that the configuration names and is read at start, by its key.
+    pub(crate) files: Vec<(&'static str, PathBuf)>,
+    /// Whether nodes get to know the token of operators.
+    pub(crate) has_operator_token: bool,
 }
 
 /// The workers of one or more kinds.

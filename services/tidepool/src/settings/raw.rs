@@ -340,9 +340,15 @@ pub(crate) struct RawProvisioner {
     /// Docker: image of a node, which has to be there.
     #[schemars(length(min = 1))]
     pub(crate) image: Option<String>,
-    /// Docker: network that nodes join.
+    /// Docker: network that nodes join, the one of Redis and the balancers.
     #[schemars(length(min = 1))]
     pub(crate) network: Option<String>,
+    /// Docker: most memory of a node, in bytes; unset is no limit.
+    #[schemars(range(min = 16_777_216, max = 1_099_511_627_776_u64))]
+    pub(crate) memory_bytes: Option<u64>,
+    /// Docker: cores that a node may use, such as `1.5`; unset is no limit.
+    #[schemars(range(min = 0.01, max = 1024.0))]
+    pub(crate) cpus: Option<f64>,
 }
 
 impl Default for RawProvisioner {
@@ -358,6 +364,8 @@ impl Default for RawProvisioner {
             pod_selector: None,
             image: None,
             network: None,
+            memory_bytes: None,
+            cpus: None,
         }
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tidepool_balancer::Quota;
 use tidepool_core::{Kind, PoolName};
 
-use super::fault::{Fault, abridge};
+use super::fault::{Fault, Origin, abridge};
 use super::layers::{Layers, read_text};
 use super::pools::BUILT_IN_KINDS;
 use super::raw::{RawHttp, RawPool, RawSettings, RawStore, RawTelemetry, StoreKind};
@@ -46,7 +46,7 @@ impl<'a> Validation<'a> {
         let store = self.store(&raw.store);
         let telemetry = self.telemetry(&raw.telemetry);
         let controller = controller::controller(self, &raw.controller, &raw.store.path);
-        let provisioner = provisioner::provisioner(self, &raw.provisioner, raw.store.kind);
+        let provisioner = provisioner::provisioner(self, raw);
         let pools = self.pools(&raw.pools);
         Some(Settings {
             http: http?,
@@ -73,6 +73,11 @@ impl<'a> Validation<'a> {
     /// The file that is read, if any.
     pub(super) fn file(&self) -> Option<&Path> {
         self.layers.file.as_deref()
+    }
+
+    /// Where a key was set, if anywhere.
+    pub(super) fn origin(&self, key: &str) -> Option<&Origin> {
+        self.layers.origin(key)
     }
 
     /// Whether a key has a fault already, so that its default stands in and nothing more can be

@@ -1,8 +1,9 @@
 //! How many nodes there are: asks what the provisioner holds, lets the pure sizing decide, and has
 //! the provisioner make it so. A task of its own, because starting a node may take long.
 
+mod containers;
+
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,11 +15,12 @@ use tidepool_placement::{
     Targets, nodes_wanted,
 };
 use tidepool_provisioner::{
-    AnyProvisioner, ContainerConfig, Containers, Desired as Wanted, Kubernetes, KubernetesConfig,
-    Limits, Nothing, Outcome, ProcessConfig, Processes, ProvisionError, Provisioner,
+    AnyProvisioner, Containers, Desired as Wanted, Kubernetes, KubernetesConfig, Limits, Nothing,
+    Outcome, ProcessConfig, Processes, ProvisionError, Provisioner,
 };
 use tidepool_supervisor::steady_wall_clock;
 
+use self::containers::Leader;
 use super::Base;
 use super::leadership::Mandate;
 use crate::settings::{Provisions, Settings, Store};
@@ -31,8 +33,6 @@ const FRESH_FOR: Duration = Duration::from_secs(2);
 const PREFIX: &str = "auto";
 /// What a node gets to end by itself, beyond its own grace.
 const GRACE_EXTRA: Duration = Duration::from_secs(5);
-/// Where the configuration is within a container.
-const FILE_INSIDE: &str = "/etc/tidepool/tidepool.toml";
 
 /// What was placed last.
 pub(super) struct Placed {
@@ -200,22 +200,12 @@ async fn open(settings: &Settings, epoch: u64) -> Result<AnyProvisioner, Provisi
             };
             AnyProvisioner::Kubernetes(Box::new(Kubernetes::connect(config).await?))
         }
-        Provisions::Containers { image, network } => {
-            let config = ContainerConfig {
-                socket: "/var/run/docker.sock".to_owned(),
+        Provisions::Containers(nodes) => {
+            let leader = Leader {
                 cluster: cluster(settings),
-                prefix: PREFIX.to_owned(),
                 epoch,
-                image: image.clone(),
-                network: network.clone(),
-                command: ["node", "--config", FILE_INSIDE].map(str::to_owned).into(),
-                environment: Box::new(in_container(cluster(settings))),
-                mounts: mounts(configured.config_file.as_deref()),
-                memory_bytes: 0,
-                cpu_millis: 0,
-                grace_s: i64::try_from(grace.as_secs()).unwrap_or(i64::MAX),
-                limits,
             };
+            let config = containers::config(settings, nodes, leader, (limits, grace));
             AnyProvisioner::Containers(Box::new(Containers::new(config)?))
         }
     })
@@ -262,26 +252,6 @@ fn on_free_ports(name: &NodeId) -> Vec<(String, String)> {
     ])
 }
 
-/// A container is called by its name within its network.
-fn in_container(cluster: String) -> impl Fn(&NodeId) -> Vec<(String, String)> + Send + Sync {
-    move |name| {
-        variables([
-            ("TIDEPOOL_NODE__NAME", name.to_string()),
-            ("TIDEPOOL_NODE__ADDR", "0.0.0.0:8702".to_owned()),
-            (
-                "TIDEPOOL_NODE__ADVERTISE_ADDR",
-                format!("{cluster}-{name}:8702"),
-            ),
-        ])
-    }
-}
-
-fn mounts(file: Option<&Path>) -> Vec<(String, String)> {
-    let file = file.and_then(|file| file.canonicalize().ok());
-    let mount = file.map(|file| (file.display().to_string(), FILE_INSIDE.to_owned()));
-    mount.into_iter().collect()
-}
-
 /// What tells the nodes of this cluster from those of others on one machine: the store that they
 /// share, without what is secret of it.
 fn cluster(settings: &Settings) -> String {
@@ -300,11 +270,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_container_is_reached_by_its_name_and_a_process_where_there_is_room() {
+    fn a_process_listens_where_there_is_room() {
         let name = NodeId::new("auto-1").unwrap();
-        let inside = in_container("redis-1".to_owned())(&name);
-        let advertised = "TIDEPOOL_NODE__ADVERTISE_ADDR".to_owned();
-        assert!(inside.contains(&(advertised, "redis-1-auto-1:8702".to_owned())));
         let process = on_free_ports(&name);
         assert!(process.iter().any(|(_, value)| value == "auto-1"));
         let free = process.iter().filter(|(_, value)| value.ends_with(":0"));

@@ -47,3 +47,25 @@ fn the_address_of_redis_may_be_in_a_file() {
     );
     assert!(!fault.contains("hunter2"), "{fault}");
 }
+
+#[test]
+fn containers_need_a_network_and_secrets_in_files() {
+    let toml = "[store]\nkind = 'redis'\nredis_url_file = '/missing'\n[provisioner]\nkind = 'docker'\nimage = 'tidepool'";
+    let faults = Setup::new(toml).faults();
+    let told = faults.iter().map(ToString::to_string).collect::<String>();
+    assert!(told.contains("provisioner.network"), "{told}");
+    let toml = "[store]\nkind = 'redis'\n[provisioner]\nkind = 'docker'\nimage = 'tidepool'\nnetwork = 'tide'";
+    let fault = Setup::new(toml)
+        .variable("REDIS_URL", "redis://u:hunter2@h")
+        .fault();
+    assert!(
+        fault.contains("set store.redis_url_file instead"),
+        "{fault}"
+    );
+    assert!(!fault.contains("hunter2"), "{fault}");
+    let inside = toml.replace(
+        "kind = 'redis'\n",
+        "kind = 'redis'\nredis_url = 'redis://h'\n",
+    );
+    assert!(Setup::new(&inside).load().is_ok(), "the file is mounted");
+}
