@@ -11,6 +11,7 @@ mod keda;
 mod kinds;
 mod listeners;
 mod node;
+mod reach;
 mod readiness;
 mod role_view;
 mod stores;

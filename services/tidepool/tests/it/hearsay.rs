@@ -161,3 +161,41 @@ async fn a_node_is_ready_when_its_workers_are() {
             .starts_with("no controller")
     );
 }
+
+/// Waits until `/readyz` answers with that status, and gives what it says.
+async fn answers_ready(process: &Tidepool, status: u16, what: &str) -> Value {
+    eventually(what, SOON, async || {
+        let answer = process.operate("/readyz").send().await.ok()?;
+        let got = answer.status();
+        let body = answer.json().await.ok()?;
+        (got == status).then_some(body)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_balancer_is_ready_while_it_reaches_a_node_with_or_without_redis() {
+    let mut cluster = Cluster::new().await;
+    let balancer = cluster.run("balancer", "front").await;
+    let early = problem(balancer.operate("/readyz"), 503).await;
+    assert_eq!(early["code"], "not_ready");
+    let detail = early["detail"].as_str().unwrap();
+    assert!(detail.contains("no node has been linked"), "{detail}");
+    let node = cluster.run("node", "a").await;
+    answers_ready(&balancer, 200, "a node is linked").await;
+
+    cluster.redis.kill();
+    let degraded = eventually("Redis is missed", SOON, async || {
+        let answer = balancer.operate("/readyz?verbose").send().await.ok()?;
+        assert_eq!(answer.status(), 200, "it still serves");
+        let body: Value = answer.json().await.ok()?;
+        (body["status"] == "degraded").then_some(body)
+    })
+    .await;
+    assert!(degraded["components"].is_array(), "{degraded}");
+
+    node.kill().await;
+    let lost = answers_ready(&balancer, 503, "no node is left").await;
+    let detail = lost["detail"].as_str().unwrap();
+    assert!(detail.contains("no node has been linked for"), "{detail}");
+}
