@@ -21,7 +21,7 @@ use super::ground::{self, Ground};
 use super::listeners::{self, Listener};
 use super::reach::Reach;
 use super::role_view::RoleView;
-use super::{banner, client_api, finish_clients, keda, kinds, told_to_stop};
+use super::{advertised, banner, client_api, finish_clients, keda, kinds, told_to_stop};
 use crate::cli::Output;
 use crate::settings::{NodeSource, Settings};
 use crate::version::VERSION;
@@ -93,7 +93,8 @@ impl Balancer {
         let operators =
             ground.serve_operators(settings, ("balancer", addresses), (view, advisor))?;
 
-        let (name, operator_addr) = (ground.name.to_string(), operators.addr.to_string());
+        let operator_addr = advertised::operator(settings, operators.addr);
+        let name = ground.name.to_string();
         let draining = ground.draining.subscribe();
         let document = move || {
             let standing = if *draining.borrow() {

@@ -17,6 +17,7 @@ use tidepool_telemetry::{Registry, Spans, build_registry};
 use tidepool_wire::frame::Role;
 use tokio::sync::watch;
 
+use super::advertised;
 use super::heard::Heard;
 use super::listeners::{self, Listener};
 use super::stores::Stores;
@@ -65,7 +66,8 @@ impl Ground {
         let token = settings.http.operator_token.as_ref();
         listeners::serve_operators(&settings.http, |addr| {
             let mut addresses = addresses;
-            addresses.insert("operator".to_owned(), addr.to_string());
+            let told = advertised::operator(settings, addr);
+            addresses.insert("operator".to_owned(), told);
             Console::new(Setup {
                 identity: Identity {
                     version: VERSION.to_owned(),

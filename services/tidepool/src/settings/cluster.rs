@@ -1,5 +1,6 @@
 //! Checks what makes several processes one cluster: who may call whom, and by which name.
 
+use std::net::SocketAddr;
 use std::path::Path;
 
 use tidepool_core::NodeId;
@@ -7,7 +8,7 @@ use tidepool_core::ids::NAME_LEN_MAX;
 use tidepool_link::{Secret, Tls};
 
 use super::layers::read_text;
-use super::raw::{RawCluster, RawNode};
+use super::raw::{RawCluster, RawSettings, StoreKind};
 use super::validate::{Validation, is_loopback, usize_of};
 use super::{Cluster, Node, NodeSource};
 
@@ -93,7 +94,7 @@ fn node_source(pass: &mut Validation<'_>, raw: &RawCluster) -> NodeSource {
     }
 }
 
-fn host_and_port(pass: &mut Validation<'_>, key: &str, text: &str) {
+pub(super) fn host_and_port(pass: &mut Validation<'_>, key: &str, text: &str) {
     let parts = text.rsplit_once(':');
     let is_good = parts.is_some_and(|(host, port)| {
         !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)
@@ -147,10 +148,11 @@ fn tls(pass: &mut Validation<'_>, raw: &RawCluster) -> Option<Option<Tls>> {
 /// This process as a node.
 pub(super) fn node(
     pass: &mut Validation<'_>,
-    raw: &RawNode,
+    all: &RawSettings,
     cluster: Option<&Cluster>,
     cores: usize,
 ) -> Option<Node> {
+    let raw = &all.node;
     let addr = pass.addr("node.addr", &raw.addr);
     let has_secret = cluster.is_none_or(|cluster| cluster.secret.is_some());
     if let Some(addr) = addr.filter(|addr| !is_loopback(addr.ip()))
@@ -165,8 +167,9 @@ pub(super) fn node(
         );
         pass.fault("node.addr", Some(&addr.to_string()), problem);
     }
-    if let Some(advertised) = &raw.advertise_addr {
-        host_and_port(pass, "node.advertise_addr", advertised);
+    match &raw.advertise_addr {
+        Some(advertised) => host_and_port(pass, "node.advertise_addr", advertised),
+        None => has_an_address(pass, addr, all.store.kind),
     }
     let name = match &raw.name {
         Some(name) => NodeId::new(name)
@@ -188,6 +191,16 @@ pub(super) fn node(
             threads => usize_of(threads.into()),
         },
     })
+}
+
+/// Nodes announce where they are, and nobody can call every interface.
+fn has_an_address(pass: &mut Validation<'_>, addr: Option<SocketAddr>, store: StoreKind) {
+    let everywhere = addr.filter(|addr| addr.ip().is_unspecified());
+    if let Some(addr) = everywhere.filter(|_| store == StoreKind::Redis) {
+        let problem = "is every interface, and balancers have to be told one address: set \
+                       node.advertise_addr";
+        pass.fault("node.addr", Some(&addr.to_string()), problem);
+    }
 }
 
 /// The name of the machine, as far as it can be one here, and the number of the process: another
