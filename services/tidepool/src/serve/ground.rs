@@ -123,9 +123,6 @@ pub(super) fn link_config(settings: &Settings, role: Role) -> anyhow::Result<Lin
     };
     let mut config = LinkConfig::new(local, settings.cluster.secret.clone());
     // A body may be as large as clients may send it, and an answer as large as that.
-    config.limits.message_bytes = settings
-        .http
-        .body_bytes_max
-        .max(config.limits.message_bytes);
+    config.limits = config.limits.with_messages_of(settings.http.body_bytes_max);
     Ok(config)
 }
