@@ -16,6 +16,8 @@ use super::{Cluster, Node, NodeSource};
 const WORKERS_PER_CORE: u32 = 16;
 /// Most nodes that can be listed.
 const LISTED_MAX: usize = 1_024;
+/// Key of the name in the certificates of nodes.
+const PEER_NAME: &str = "cluster.tls_peer_name";
 /// Largest certificate, key or authority file, in bytes.
 const PEM_BYTES_MAX: u64 = 1024 * 1024;
 
@@ -116,6 +118,10 @@ fn tls(pass: &mut Validation<'_>, raw: &RawCluster) -> Option<Option<Tls>> {
         ("cluster.tls_ca_file", &raw.tls_ca_file),
     ];
     if parts.iter().all(|(_, file)| file.is_none()) {
+        if let Some(name) = &raw.tls_peer_name {
+            let problem = "means nothing without cluster.tls_cert_file and the others";
+            pass.fault(PEER_NAME, Some(name), problem);
+        }
         return Some(None);
     }
     let mut texts = Vec::new();
@@ -137,12 +143,19 @@ fn tls(pass: &mut Validation<'_>, raw: &RawCluster) -> Option<Option<Tls>> {
         key.as_bytes(),
         authority.as_bytes(),
     ) {
-        Ok(tls) => Some(Some(tls)),
+        Ok(tls) => expecting(pass, tls, raw.tls_peer_name.as_deref()).map(Some),
         Err(error) => {
             pass.fault("cluster.tls_cert_file", None, error.to_string());
             None
         }
     }
+}
+
+fn expecting(pass: &mut Validation<'_>, tls: Tls, name: Option<&str>) -> Option<Tls> {
+    let Some(name) = name else { return Some(tls) };
+    tls.expecting(name)
+        .map_err(|error| pass.fault(PEER_NAME, Some(name), error.to_string()))
+        .ok()
 }
 
 /// This process as a node.

@@ -145,6 +145,10 @@ pub(crate) struct RawCluster {
     /// Authority that has signed the certificates of all processes of the cluster (PEM).
     #[schemars(length(min = 1))]
     pub(crate) tls_ca_file: Option<String>,
+    /// Name that the certificates of all nodes hold, for links under TLS; unset is the host by which
+    /// a node is called, which few certificates name when nodes come and go.
+    #[schemars(length(min = 1))]
+    pub(crate) tls_peer_name: Option<String>,
 }
 
 /// This process as a node: where balancers call it, and how much it may run.
