@@ -1,6 +1,7 @@
 //! Starts everything in one process, waits for the signal to stop, and stops in order: nothing
 //! new in, what was let in is answered, workers drain, what was told is written down.
 
+mod advertised;
 mod balancer;
 mod banner;
 mod controller;
@@ -11,6 +12,7 @@ mod keda;
 mod kinds;
 mod listeners;
 mod node;
+mod reach;
 mod readiness;
 mod role_view;
 mod stores;
@@ -150,7 +152,12 @@ impl Running {
         let token = settings.http.operator_token.as_ref();
         let operators = listeners::serve_operators(&settings.http, |addr| {
             Console::new(Setup {
-                identity: identity(started, &clients, addr, keda.as_ref()),
+                identity: identity(
+                    started,
+                    &clients,
+                    advertised::operator(settings, addr),
+                    keda.as_ref(),
+                ),
                 fleet: view,
                 advisor,
                 feed: feed.clone(),
@@ -356,18 +363,18 @@ fn client_api(
 fn identity(
     started: Instant,
     clients: &Listener,
-    operators: std::net::SocketAddr,
+    operators: String,
     keda: Option<&tidepool_keda::Server>,
 ) -> Identity {
-    let addresses = [("api", clients.addr), ("operator", operators)].into_iter();
-    let addresses = addresses.chain(keda.map(|keda| ("keda", keda.addr())));
+    let addresses = [("api", clients.addr.to_string()), ("operator", operators)].into_iter();
+    let addresses = addresses.chain(keda.map(|keda| ("keda", keda.addr().to_string())));
     Identity {
         version: VERSION.to_owned(),
         commit: COMMIT.to_owned(),
         role: "all".to_owned(),
         leader: Some(NODE.to_owned()),
         addresses: addresses
-            .map(|(name, addr)| (name.to_owned(), addr.to_string()))
+            .map(|(name, addr)| (name.to_owned(), addr))
             .collect::<BTreeMap<_, _>>(),
         started,
     }

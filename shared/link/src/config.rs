@@ -6,6 +6,9 @@ use tidepool_wire::frame::{FRAME_BODY_MAX, HelloLimits, InstanceId, Role};
 
 use crate::secret::Secret;
 
+/// Messages of the largest size that a link has room for.
+const LARGEST_AT_ONCE: usize = 4;
+
 /// Who this process is.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Local {
@@ -46,6 +49,20 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// The same with room for messages of `bytes`, and for as many of them as before: a bound of the
+    /// whole link below that of one message would refuse such a message for ever.
+    #[must_use]
+    pub fn with_messages_of(self, bytes: usize) -> Self {
+        let message_bytes = self.message_bytes.max(bytes);
+        let all = message_bytes.saturating_mul(LARGEST_AT_ONCE);
+        Self {
+            message_bytes,
+            queued_bytes: self.queued_bytes.max(all),
+            partial_bytes: self.partial_bytes.max(all),
+            ..self
+        }
+    }
+
     pub(crate) fn hello(&self) -> HelloLimits {
         let wide = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         HelloLimits {
@@ -100,5 +117,21 @@ impl LinkConfig {
             limits: Limits::default(),
             patience: Patience::default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_has_room_for_some_of_the_largest_messages() {
+        let usual = Limits::default();
+        assert_eq!(usual.with_messages_of(1), usual);
+        let wide = usual.with_messages_of(100 << 20);
+        assert_eq!(wide.message_bytes, 100 << 20);
+        assert_eq!(wide.queued_bytes, 400 << 20);
+        assert_eq!(wide.partial_bytes, 400 << 20);
+        assert_eq!(wide.with_messages_of(1), wide);
     }
 }

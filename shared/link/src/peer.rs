@@ -35,6 +35,9 @@ pub enum Closed {
     /// There was no connection, or it broke.
     #[error("the connection failed: {0}")]
     Io(String),
+    /// The ends do not trust each other's certificates, or only one of them speaks TLS.
+    #[error("TLS failed: {0}")]
+    Tls(String),
     /// The greeting failed.
     #[error(transparent)]
     Refused(#[from] Refused),
@@ -51,6 +54,10 @@ pub enum Closed {
 
 impl From<std::io::Error> for Closed {
     fn from(error: std::io::Error) -> Self {
+        #[cfg(feature = "tls")]
+        if crate::transport::tls::is_from(&error) {
+            return Self::Tls(error.to_string());
+        }
         Self::Io(error.to_string())
     }
 }

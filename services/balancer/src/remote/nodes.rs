@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tidepool_core::PoolName;
-use tidepool_link::{Control, ControlEvent};
+use tidepool_link::{Closed, Control, ControlEvent};
 use tidepool_wire::frame::{Credit, Demand, InstanceId, Ping};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
@@ -119,9 +119,16 @@ struct Attended {
 /// Links to one address again and again, as long as the directory lists it.
 async fn keep_linked(shared: Rc<Shared>, addr: String, mut is_listed: watch::Receiver<bool>) {
     let mut pause = AGAIN_AFTER.0;
+    let mut is_distrust_told = false;
     while *is_listed.borrow_and_update() {
-        if live(&shared, &addr).await {
-            pause = AGAIN_AFTER.0;
+        match live(&shared, &addr).await {
+            Ok(()) => (pause, is_distrust_told) = (AGAIN_AFTER.0, false),
+            // That of certificates does not pass by itself, as that of a node that starts does.
+            Err(Closed::Tls(why)) if !is_distrust_told => {
+                tracing::warn!(addr, %why, "a node cannot be reached: TLS failed");
+                is_distrust_told = true;
+            }
+            Err(why) => tracing::debug!(addr, %why, "a node cannot be reached"),
         }
         // Between half and all of it, so that balancers do not come back together.
         let jittered = pause.mul_f64(0.5 + fastrand::f64() / 2.0);
@@ -133,21 +140,18 @@ async fn keep_linked(shared: Rc<Shared>, addr: String, mut is_listed: watch::Rec
     }
 }
 
-/// One life of a node, from its greeting to its end. Whether it came to a greeting.
-async fn live(shared: &Shared, addr: &str) -> bool {
+/// One life of a node, from its greeting to its end; or why there was no greeting.
+async fn live(shared: &Shared, addr: &str) -> Result<(), Closed> {
     let dialing = &shared.dialing;
     let mut control = Control::open(dialing.transport(addr), dialing.link.clone());
     let peer = match control.next().await {
         Some(ControlEvent::Up(peer)) => peer,
-        Some(ControlEvent::Down(why)) => {
-            tracing::debug!(addr, %why, "a node cannot be reached");
-            return false;
-        }
-        _ => return false,
+        Some(ControlEvent::Down(why)) => return Err(why),
+        _ => return Err(Closed::Eof),
     };
     let Some(_seat) = OneSeat::take(&shared.seated, peer.instance) else {
-        tracing::debug!(node = %peer.name, addr, "this node is linked by another address already");
-        return false;
+        let why = format!("{} is linked by another address already", peer.name);
+        return Err(Closed::Protocol(why));
     };
     shared.lives.set(shared.lives.get() + 1);
     let (name, life) = (peer.name.clone(), shared.lives.get());
@@ -156,7 +160,7 @@ async fn live(shared: &Shared, addr: &str) -> bool {
     let seated = Seated::new(shared, Arc::new(node));
     let why = seated.attend(&mut control).await;
     tracing::warn!(node = %name, addr, why, "a node is gone");
-    true
+    Ok(())
 }
 
 /// The right to seats of one life of a node: with two addresses it would have twice its slots.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use actix::{Actor, Addr};
 use actix_web::web;
 use parking_lot::Mutex;
-use tidepool_balancer::{Api, BalancerMetrics, Dialing, LoadBalancer, Nodes, Pool};
+use tidepool_balancer::{Api, BalancerMetrics, Dialing, LinkedNodes, LoadBalancer, Nodes, Pool};
 use tidepool_cluster::{
     Announcer, BALANCERS, BalancerDocument, BalancerStanding, Document, NodeDocument, Nudge,
     ReportWindows, Roll,
@@ -19,8 +19,9 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::ground::{self, Ground};
 use super::listeners::{self, Listener};
+use super::reach::Reach;
 use super::role_view::RoleView;
-use super::{banner, client_api, finish_clients, keda, kinds, told_to_stop};
+use super::{advertised, banner, client_api, finish_clients, keda, kinds, told_to_stop};
 use crate::cli::Output;
 use crate::settings::{NodeSource, Settings};
 use crate::version::VERSION;
@@ -52,6 +53,7 @@ struct Balancer {
     announcer: Announcer,
     /// Links end with these.
     nodes: Nodes,
+    _links: AbortOnDropHandle<()>,
     directory: Directory,
 }
 
@@ -84,13 +86,15 @@ impl Balancer {
         let actor = LoadBalancer::new(pools.clone(), Arc::new(reports)).start();
 
         let clients = listeners::serve_clients(&settings.http, api.clone())?;
-        let view = RoleView::balancer(&ground, pools.clone(), nodes.linked());
+        let (reach, links) = watch_links(nodes.linked());
+        let view = RoleView::balancer(&ground, pools.clone(), (nodes.linked(), reach));
         let advisor = keda::advisor(&pools, &view);
         let addresses = BTreeMap::from([("api".to_owned(), clients.addr.to_string())]);
         let operators =
             ground.serve_operators(settings, ("balancer", addresses), (view, advisor))?;
 
-        let (name, operator_addr) = (ground.name.to_string(), operators.addr.to_string());
+        let operator_addr = advertised::operator(settings, operators.addr);
+        let name = ground.name.to_string();
         let draining = ground.draining.subscribe();
         let document = move || {
             let standing = if *draining.borrow() {
@@ -119,6 +123,7 @@ impl Balancer {
             pools,
             announcer,
             nodes,
+            _links: links,
             directory,
         })
     }
@@ -149,6 +154,20 @@ impl Balancer {
             has_tokens: settings.http.api_token.is_some(),
         }
     }
+}
+
+/// Notes when links come and go, also while nobody asks.
+fn watch_links(linked: LinkedNodes) -> (Arc<Reach>, AbortOnDropHandle<()>) {
+    let reach = Arc::new(Reach::default());
+    let seen = Arc::clone(&reach);
+    let task = tokio::spawn(async move {
+        let mut ticks = tokio::time::interval(LOOK_INTERVAL);
+        loop {
+            ticks.tick().await;
+            seen.see(linked.count(), Instant::now());
+        }
+    });
+    (reach, AbortOnDropHandle::new(task))
 }
 
 /// Where the nodes are, as far as is known; ends with what it follows.

@@ -36,7 +36,7 @@ use self::reign::Reign;
 use self::view::ClusterView;
 use super::ground::{self, Ground};
 use super::listeners::Listener;
-use super::{banner, keda, kinds, told_to_stop};
+use super::{advertised, banner, keda, kinds, told_to_stop};
 use crate::cli::Output;
 use crate::settings::Settings;
 use crate::version::VERSION;
@@ -127,7 +127,7 @@ impl Controller {
         let instance = tidepool_link::instance_id()?;
         let election = Election::start(lease, base.ground.name.as_str(), instance);
         let (operators, keda) = serve_operators(settings, &base, &election)?;
-        let operator_addr = operators.addr.to_string();
+        let operator_addr = advertised::operator(settings, operators.addr);
         let _ = base.operator_addr.set(operator_addr.clone());
         let announcer = announce(&base, operator_addr);
         let (leave, left) = oneshot::channel();

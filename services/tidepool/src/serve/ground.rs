@@ -17,6 +17,7 @@ use tidepool_telemetry::{Registry, Spans, build_registry};
 use tidepool_wire::frame::Role;
 use tokio::sync::watch;
 
+use super::advertised;
 use super::heard::Heard;
 use super::listeners::{self, Listener};
 use super::stores::Stores;
@@ -65,7 +66,8 @@ impl Ground {
         let token = settings.http.operator_token.as_ref();
         listeners::serve_operators(&settings.http, |addr| {
             let mut addresses = addresses;
-            addresses.insert("operator".to_owned(), addr.to_string());
+            let told = advertised::operator(settings, addr);
+            addresses.insert("operator".to_owned(), told);
             Console::new(Setup {
                 identity: Identity {
                     version: VERSION.to_owned(),
@@ -121,9 +123,6 @@ pub(super) fn link_config(settings: &Settings, role: Role) -> anyhow::Result<Lin
     };
     let mut config = LinkConfig::new(local, settings.cluster.secret.clone());
     // A body may be as large as clients may send it, and an answer as large as that.
-    config.limits.message_bytes = settings
-        .http
-        .body_bytes_max
-        .max(config.limits.message_bytes);
+    config.limits = config.limits.with_messages_of(settings.http.body_bytes_max);
     Ok(config)
 }

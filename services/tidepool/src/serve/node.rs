@@ -27,7 +27,7 @@ use super::ground::{self, Ground};
 use super::listeners::Listener;
 use super::readiness::Readiness;
 use super::role_view::RoleView;
-use super::{WORKERS_TIMEOUT, banner, keda, kinds, told_to_stop};
+use super::{WORKERS_TIMEOUT, advertised, banner, keda, kinds, told_to_stop};
 use crate::cli::Output;
 use crate::settings::{self, Settings};
 use crate::version::VERSION;
@@ -108,7 +108,8 @@ impl NodeRole {
             Arc::clone(&readiness),
         );
         let advisor = keda::advisor(&pools, &view);
-        let addresses = BTreeMap::from([("node".to_owned(), links.addr.to_string())]);
+        let link_addr = advertised::link(settings, links.addr);
+        let addresses = BTreeMap::from([("node".to_owned(), link_addr)]);
         let operators = ground.serve_operators(settings, ("node", addresses), (view, advisor))?;
 
         let addresses = (links.addr, operators.addr);
@@ -182,12 +183,11 @@ fn announce(
     (links, operators): (SocketAddr, SocketAddr),
     (latest, nudge): (Arc<RwLock<Option<NodeReport>>>, Nudge),
 ) -> Announcer {
-    let link_addr = settings.node.advertise_addr.clone();
     let document = NodeDocument {
         name: ground.name.to_string(),
         version: VERSION.to_owned(),
-        link_addr: link_addr.unwrap_or_else(|| links.to_string()),
-        operator_addr: operators.to_string(),
+        link_addr: advertised::link(settings, links),
+        operator_addr: advertised::operator(settings, operators),
         standing: NodeStanding::Ready,
         workers_max: settings.node.workers_max,
         report: None,

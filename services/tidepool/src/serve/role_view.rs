@@ -2,6 +2,7 @@
 //! leads: this process shows what it has heard from there, and what it is itself.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use actix::Addr;
 use parking_lot::RwLock;
@@ -18,6 +19,7 @@ use tidepool_worker::{DrainWorker, Node};
 
 use super::ground::Ground;
 use super::heard::Heard;
+use super::reach::Reach;
 use super::readiness::Readiness;
 use super::stores::Stores;
 use super::view;
@@ -34,6 +36,7 @@ enum Own {
     Balancer {
         pools: Vec<Arc<Pool>>,
         linked: LinkedNodes,
+        reach: Arc<Reach>,
     },
     Node {
         node: Addr<Node>,
@@ -46,9 +49,14 @@ impl RoleView {
     pub(super) fn balancer(
         ground: &Ground,
         pools: Vec<Arc<Pool>>,
-        linked: LinkedNodes,
+        (linked, reach): (LinkedNodes, Arc<Reach>),
     ) -> SharedFleetView {
-        Self::of(ground, Own::Balancer { pools, linked })
+        let own = Own::Balancer {
+            pools,
+            linked,
+            reach,
+        };
+        Self::of(ground, own)
     }
 
     pub(super) fn node(
@@ -76,7 +84,7 @@ impl RoleView {
 
     /// Whether the nodes of a balancer can be reached.
     fn links(&self) -> Option<ComponentHealth> {
-        let Own::Balancer { pools, linked } = &self.own else {
+        let Own::Balancer { pools, linked, .. } = &self.own else {
             return None;
         };
         let (nodes, slots) = (
@@ -163,7 +171,11 @@ impl FleetView for RoleView {
 
     fn unready(&self) -> Option<String> {
         match &self.own {
-            Own::Balancer { .. } => None,
+            Own::Balancer { linked, reach, .. } => {
+                let now = Instant::now();
+                reach.see(linked.count(), now);
+                reach.missing(now)
+            }
             Own::Node {
                 workers, readiness, ..
             } => readiness.missing(&workers.read()),

@@ -1,5 +1,6 @@
 //! Checks what makes several processes one cluster: who may call whom, and by which name.
 
+use std::net::SocketAddr;
 use std::path::Path;
 
 use tidepool_core::NodeId;
@@ -7,7 +8,7 @@ use tidepool_core::ids::NAME_LEN_MAX;
 use tidepool_link::{Secret, Tls};
 
 use super::layers::read_text;
-use super::raw::{RawCluster, RawNode};
+use super::raw::{RawCluster, RawSettings, StoreKind};
 use super::validate::{Validation, is_loopback, usize_of};
 use super::{Cluster, Node, NodeSource};
 
@@ -15,6 +16,8 @@ use super::{Cluster, Node, NodeSource};
 const WORKERS_PER_CORE: u32 = 16;
 /// Most nodes that can be listed.
 const LISTED_MAX: usize = 1_024;
+/// Key of the name in the certificates of nodes.
+const PEER_NAME: &str = "cluster.tls_peer_name";
 /// Largest certificate, key or authority file, in bytes.
 const PEM_BYTES_MAX: u64 = 1024 * 1024;
 
@@ -93,7 +96,7 @@ fn node_source(pass: &mut Validation<'_>, raw: &RawCluster) -> NodeSource {
     }
 }
 
-fn host_and_port(pass: &mut Validation<'_>, key: &str, text: &str) {
+pub(super) fn host_and_port(pass: &mut Validation<'_>, key: &str, text: &str) {
     let parts = text.rsplit_once(':');
     let is_good = parts.is_some_and(|(host, port)| {
         !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)
@@ -115,6 +118,10 @@ fn tls(pass: &mut Validation<'_>, raw: &RawCluster) -> Option<Option<Tls>> {
         ("cluster.tls_ca_file", &raw.tls_ca_file),
     ];
     if parts.iter().all(|(_, file)| file.is_none()) {
+        if let Some(name) = &raw.tls_peer_name {
+            let problem = "means nothing without cluster.tls_cert_file and the others";
+            pass.fault(PEER_NAME, Some(name), problem);
+        }
         return Some(None);
     }
     let mut texts = Vec::new();
@@ -136,7 +143,7 @@ fn tls(pass: &mut Validation<'_>, raw: &RawCluster) -> Option<Option<Tls>> {
         key.as_bytes(),
         authority.as_bytes(),
     ) {
-        Ok(tls) => Some(Some(tls)),
+        Ok(tls) => expecting(pass, tls, raw.tls_peer_name.as_deref()).map(Some),
         Err(error) => {
             pass.fault("cluster.tls_cert_file", None, error.to_string());
             None
@@ -144,13 +151,21 @@ fn tls(pass: &mut Validation<'_>, raw: &RawCluster) -> Option<Option<Tls>> {
     }
 }
 
+fn expecting(pass: &mut Validation<'_>, tls: Tls, name: Option<&str>) -> Option<Tls> {
+    let Some(name) = name else { return Some(tls) };
+    tls.expecting(name)
+        .map_err(|error| pass.fault(PEER_NAME, Some(name), error.to_string()))
+        .ok()
+}
+
 /// This process as a node.
 pub(super) fn node(
     pass: &mut Validation<'_>,
-    raw: &RawNode,
+    all: &RawSettings,
     cluster: Option<&Cluster>,
     cores: usize,
 ) -> Option<Node> {
+    let raw = &all.node;
     let addr = pass.addr("node.addr", &raw.addr);
     let has_secret = cluster.is_none_or(|cluster| cluster.secret.is_some());
     if let Some(addr) = addr.filter(|addr| !is_loopback(addr.ip()))
@@ -165,8 +180,9 @@ pub(super) fn node(
         );
         pass.fault("node.addr", Some(&addr.to_string()), problem);
     }
-    if let Some(advertised) = &raw.advertise_addr {
-        host_and_port(pass, "node.advertise_addr", advertised);
+    match &raw.advertise_addr {
+        Some(advertised) => host_and_port(pass, "node.advertise_addr", advertised),
+        None => has_an_address(pass, addr, all.store.kind),
     }
     let name = match &raw.name {
         Some(name) => NodeId::new(name)
@@ -188,6 +204,16 @@ pub(super) fn node(
             threads => usize_of(threads.into()),
         },
     })
+}
+
+/// Nodes announce where they are, and nobody can call every interface.
+fn has_an_address(pass: &mut Validation<'_>, addr: Option<SocketAddr>, store: StoreKind) {
+    let everywhere = addr.filter(|addr| addr.ip().is_unspecified());
+    if let Some(addr) = everywhere.filter(|_| store == StoreKind::Redis) {
+        let problem = "is every interface, and balancers have to be told one address: set \
+                       node.advertise_addr";
+        pass.fault("node.addr", Some(&addr.to_string()), problem);
+    }
 }
 
 /// The name of the machine, as far as it can be one here, and the number of the process: another

@@ -69,6 +69,8 @@ pub(crate) struct Http {
     pub(crate) api_addr: SocketAddr,
     /// Where operators call; port 0 takes a free one.
     pub(crate) operator_addr: SocketAddr,
+    /// The same as others reach it, if that is told.
+    pub(crate) operator_advertise_addr: Option<String>,
     /// Threads that serve clients, at least one.
     pub(crate) threads: usize,
     /// Largest request body in bytes.

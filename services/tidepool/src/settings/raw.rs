@@ -46,6 +46,11 @@ pub(crate) struct RawHttp {
     /// Address that operators call, `IP:PORT`. Port 0 takes a free one. Anything but loopback
     /// needs a token.
     pub(crate) operator_addr: String,
+    /// The same as others reach it, `HOST:PORT`, which is told to operators and other processes. Unset
+    /// is `http.operator_addr`; where that is every interface, the host of `node.advertise_addr` or the
+    /// name of the machine.
+    #[schemars(length(min = 1))]
+    pub(crate) operator_advertise_addr: Option<String>,
     /// Threads that serve clients; 0 takes half of the cores, at least one.
     #[schemars(range(max = 1024))]
     pub(crate) threads: u32,
@@ -91,6 +96,7 @@ impl Default for RawHttp {
         Self {
             api_addr: "127.0.0.1:8700".to_owned(),
             operator_addr: "127.0.0.1:8701".to_owned(),
+            operator_advertise_addr: None,
             threads: 0,
             max_body_bytes: 8 * 1024 * 1024,
             body_read_timeout_ms: 10_000,
@@ -139,6 +145,10 @@ pub(crate) struct RawCluster {
     /// Authority that has signed the certificates of all processes of the cluster (PEM).
     #[schemars(length(min = 1))]
     pub(crate) tls_ca_file: Option<String>,
+    /// Name that the certificates of all nodes hold, for links under TLS; unset is the host by which
+    /// a node is called, which few certificates name when nodes come and go.
+    #[schemars(length(min = 1))]
+    pub(crate) tls_peer_name: Option<String>,
 }
 
 /// This process as a node: where balancers call it, and how much it may run.

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::*;
 
+mod addresses;
 mod secrets;
 
 /// A configuration in the making.

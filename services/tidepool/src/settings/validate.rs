@@ -41,7 +41,7 @@ impl<'a> Validation<'a> {
     pub(crate) fn settings(&mut self, raw: &RawSettings, cores: usize) -> Option<Settings> {
         let http = self.http(&raw.http, cores);
         let cluster = cluster::cluster(self, &raw.cluster);
-        let node = cluster::node(self, &raw.node, cluster.as_ref(), cores);
+        let node = cluster::node(self, raw, cluster.as_ref(), cores);
         let keda_addr = self.keda_addr(raw.keda.addr.as_deref(), http.as_ref());
         let store = self.store(&raw.store);
         let telemetry = self.telemetry(&raw.telemetry);
@@ -119,9 +119,14 @@ impl<'a> Validation<'a> {
                 format!("is taken by http.api_addr ({api_addr}); choose another port"),
             );
         }
+        let advertised = &raw.operator_advertise_addr;
+        if let Some(advertised) = advertised {
+            cluster::host_and_port(self, "http.operator_advertise_addr", advertised);
+        }
         Some(Http {
             api_addr,
             operator_addr,
+            operator_advertise_addr: advertised.clone(),
             threads: match raw.threads {
                 0 => (cores / 2).max(1),
                 threads => usize_of(threads.into()),

@@ -23,7 +23,7 @@ const FROZEN_FOR: Duration = Duration::from_secs(4);
 
 /// One cluster on free ports.
 pub(crate) struct Cluster {
-    redis: RedisServer,
+    pub(crate) redis: RedisServer,
     folder: TempDir,
 }
 

@@ -161,3 +161,82 @@ async fn a_node_is_ready_when_its_workers_are() {
             .starts_with("no controller")
     );
 }
+
+/// Waits until `/readyz` answers with that status, and gives what it says.
+async fn answers_ready(process: &Tidepool, status: u16, what: &str) -> Value {
+    eventually(what, SOON, async || {
+        let answer = process.operate("/readyz").send().await.ok()?;
+        let got = answer.status();
+        let body = answer.json().await.ok()?;
+        (got == status).then_some(body)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_balancer_is_ready_while_it_reaches_a_node_with_or_without_redis() {
+    let mut cluster = Cluster::new().await;
+    let balancer = cluster.run("balancer", "front").await;
+    let early = problem(balancer.operate("/readyz"), 503).await;
+    assert_eq!(early["code"], "not_ready");
+    let detail = early["detail"].as_str().unwrap();
+    assert!(detail.contains("no node has been linked"), "{detail}");
+    let node = cluster.run("node", "a").await;
+    answers_ready(&balancer, 200, "a node is linked").await;
+
+    cluster.redis.kill();
+    let degraded = eventually("Redis is missed", SOON, async || {
+        let answer = balancer.operate("/readyz?verbose").send().await.ok()?;
+        assert_eq!(answer.status(), 200, "it still serves");
+        let body: Value = answer.json().await.ok()?;
+        (body["status"] == "degraded").then_some(body)
+    })
+    .await;
+    assert!(degraded["components"].is_array(), "{degraded}");
+
+    node.kill().await;
+    let lost = answers_ready(&balancer, 503, "no node is left").await;
+    let detail = lost["detail"].as_str().unwrap();
+    assert!(detail.contains("no node has been linked for"), "{detail}");
+}
+
+#[tokio::test]
+async fn others_are_told_the_advertised_address() {
+    let cluster = Cluster::new().await;
+    let at = |role, name: &str| {
+        let advertised = format!("{name}.example:8701");
+        let start = cluster.prepare(role, name);
+        start.set("TIDEPOOL_HTTP__OPERATOR_ADVERTISE_ADDR", advertised)
+    };
+    let controller = at("controller", "one").run().await;
+    let node = at("node", "a").run().await;
+    let balancer = at("balancer", "front").run().await;
+    leads(&controller, "one", SOON).await;
+    assert_eq!(
+        told(&balancer, "one").await["told_by"]["operator_addr"],
+        "one.example:8701"
+    );
+    let order = balancer.order(Method::PATCH, "/v1/pools/echo");
+    let refused = problem(order.body(r#"{"paused":true,"for":"1m"}"#), 503).await;
+    let detail = refused["detail"].as_str().unwrap();
+    assert!(detail.contains("http://one.example:8701"), "{detail}");
+    let status = balancer.look("/v1/status").await;
+    assert!(
+        status.to_string().contains("front.example:8701"),
+        "{status}"
+    );
+
+    let worker = eventually("a worker on a", SOON, async || {
+        let body = node.look("/v1/workers").await;
+        body["workers"][0]["id"].as_str().map(str::to_owned)
+    })
+    .await;
+    let drain = format!("/v1/workers/{worker}/drain");
+    eventually("the node is named", SOON, async || {
+        let answer = balancer.order(Method::POST, &drain).send().await.ok()?;
+        let body: Value = answer.json().await.ok()?;
+        let detail = body["detail"].as_str()?;
+        detail.contains("a.example:8701").then_some(())
+    })
+    .await;
+}

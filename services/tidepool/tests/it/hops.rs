@@ -117,3 +117,32 @@ async fn a_request_over_two_processes_is_one_tree() {
         );
     }
 }
+
+/// Above what a link holds by itself.
+const LARGE_BYTES: usize = 66 << 20;
+
+#[tokio::test]
+async fn a_body_as_large_as_clients_may_send_gets_to_a_node() {
+    let cluster = Cluster::new().await;
+    let roomy = |role, name| {
+        cluster
+            .prepare(role, name)
+            .set("TIDEPOOL_HTTP__MAX_BODY_BYTES", 2 * LARGE_BYTES)
+            .set("TIDEPOOL_HTTP__BODY_READ_TIMEOUT_MS", 60_000)
+            .set("TIDEPOOL_POOLS__ECHO__DEADLINE_MS", 60_000)
+            .set("TIDEPOOL_POOLS__ECHO__QUEUE_BYTES", 4 * LARGE_BYTES)
+    };
+    let _node = roomy("node", "a").run().await;
+    let balancer = roomy("balancer", "front").run().await;
+    eventually("the node is linked", SOON, async || {
+        let health = balancer.component("nodes").await;
+        (health["state"] == "ok").then_some(())
+    })
+    .await;
+    // Spaces around a small document: only their way is of interest here.
+    let mut body = vec![b' '; LARGE_BYTES];
+    body.extend_from_slice(b"{}");
+    let answer = balancer.request_of("echo", body).send().await.unwrap();
+    let status = answer.status();
+    assert_eq!(status, StatusCode::OK, "{}", answer.text().await.unwrap());
+}

@@ -10,6 +10,7 @@ mod command_line;
 mod deployed_redis;
 mod durability;
 mod feed;
+mod finding;
 mod hearsay;
 mod hops;
 mod keda;

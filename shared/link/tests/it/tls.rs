@@ -49,7 +49,7 @@ fn peers_of_one_authority_speak_tls_and_others_do_not() {
             (Some(tls(&ours, &theirs, "balancer")), "a strange server"),
         ] {
             let why = refused(&node, tls).await;
-            let is_refused = matches!(why, Closed::Io(_) | Closed::Eof | Closed::Protocol(_));
+            let is_refused = matches!(why, Closed::Tls(_) | Closed::Eof | Closed::Protocol(_));
             assert!(is_refused, "{what}: {why:?}");
         }
         assert_eq!(answered(&link, "echo", "on").await, "on");
@@ -63,7 +63,7 @@ fn a_name_can_be_expected_instead_of_the_host() {
         let certificate = tls(&ours, &ours, "node.tidepool");
         let node = start_server(Server::with_tls(node(), Some(certificate.clone())));
         let why = refused(&node, Some(certificate.clone())).await;
-        assert!(matches!(why, Closed::Io(_)), "{why:?}");
+        assert!(matches!(why, Closed::Tls(_)), "{why:?}");
         let expecting = certificate.expecting("node.tidepool").unwrap();
         let link = Link::open(node.tcp().with_tls(Some(expecting)), balancer());
         assert_eq!(answered(&link, "echo", "in").await, "in");

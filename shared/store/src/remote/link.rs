@@ -1,6 +1,7 @@
 //! The connection to the server: time limits, a second try where it is safe, a circuit that
 //! opens when the server is away, and a probe that closes it.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -26,6 +27,8 @@ const OPERATION_TIMEOUT: Duration = Duration::from_millis(900);
 /// What an operation under way has left when the server falls silent for another one: whoever waits
 /// for its turn behind it must not wait for as long once more.
 const LAST_CHANCE: Duration = Duration::from_millis(200);
+/// The setting that says when what was written is on the disk.
+const FSYNC: &str = "appendfsync";
 /// One attempt to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(400);
 /// One probe, with the connection that it makes.
@@ -267,7 +270,12 @@ impl Shared {
         let asked = redis::cmd("INFO")
             .query_async::<String>(&mut connection)
             .await;
-        let found = asked.map_or_else(|_| Vec::new(), |info| warnings(&info));
+        let fsync = redis::cmd("CONFIG")
+            .arg(&["GET", FSYNC])
+            .query_async::<HashMap<String, String>>(&mut connection)
+            .await;
+        let fsync = fsync.unwrap_or_default().remove(FSYNC);
+        let found = asked.map_or_else(|_| Vec::new(), |info| warnings(&info, fsync.as_deref()));
         for warning in &found {
             tracing::warn!(server = self.server.name, "{warning}");
         }

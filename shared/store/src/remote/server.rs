@@ -72,8 +72,9 @@ fn split_ca_file(url: &str) -> (String, Option<PathBuf>) {
     }
 }
 
-/// What in the server's own report (`INFO`) can lose acknowledged data.
-pub(super) fn warnings(info: &str) -> Vec<String> {
+/// What in the server's own report (`INFO`) can lose acknowledged data, and in its `appendfsync`,
+/// which few users may read.
+pub(super) fn warnings(info: &str, fsync: Option<&str>) -> Vec<String> {
     let field = |name: &str| {
         info.lines()
             .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
@@ -87,12 +88,17 @@ pub(super) fn warnings(info: &str) -> Vec<String> {
              it to noeviction"
         ));
     }
-    if field("aof_enabled") == Some("0") {
-        warnings.push(
+    match (field("aof_enabled"), fsync) {
+        (Some("0"), _) => warnings.push(
             "appendonly is off, so what was acknowledged is lost when Redis is killed: set it to \
-             yes"
-            .to_owned(),
-        );
+             yes, and appendfsync to always"
+                .to_owned(),
+        ),
+        (_, Some(fsync)) if fsync != "always" => warnings.push(format!(
+            "appendfsync is {fsync}, so what was acknowledged last is lost when Redis or its machine \
+             is killed: set it to always"
+        )),
+        _ => {}
     }
     if field("role") == Some("slave") {
         warnings.push("this is a replica: point the URL at the primary".to_owned());
@@ -132,15 +138,22 @@ mod tests {
     #[test]
     fn warns_of_what_loses_data() {
         let info = |policy: &str, maxmemory: &str, aof: &str, role: &str| {
-            warnings(&format!(
+            let report = format!(
                 "# Memory\r\nmaxmemory:{maxmemory}\r\nmaxmemory_policy:{policy}\r\n\
                  # Persistence\r\naof_enabled:{aof}\r\n# Replication\r\nrole:{role}\r\n"
-            ))
+            );
+            warnings(&report, None)
         };
         assert!(info("noeviction", "100", "1", "master").is_empty());
         assert!(info("allkeys-lru", "0", "1", "master").is_empty());
         assert!(info("allkeys-lru", "100", "1", "master")[0].contains("allkeys-lru"));
         assert_eq!(info("volatile-ttl", "100", "0", "slave").len(), 3);
-        assert!(warnings("").is_empty());
+        assert!(warnings("", None).is_empty());
+        let on = "aof_enabled:1\r\n";
+        assert!(warnings(on, Some("always")).is_empty());
+        assert!(warnings(on, Some("everysec"))[0].contains("set it to always"));
+        let off = warnings("aof_enabled:0\r\n", Some("everysec"));
+        assert_eq!(off.len(), 1, "{off:?}");
+        assert!(off[0].contains("appendfsync to always"), "{off:?}");
     }
 }

@@ -43,7 +43,13 @@ async fn settings_that_lose_data_are_told() {
         health.state == "ok" && is_told("allkeys-lru") && is_told("appendonly is off")
     })
     .await;
-    let safe = RedisServer::start_with("appendonly yes");
+    let late = RedisServer::start_with("appendonly yes\nappendfsync everysec");
+    let store = RedisStore::connect(&late.url()).await.unwrap();
+    health_of(&store, |health| {
+        health.detail.contains("appendfsync is everysec") && health.detail.contains("always")
+    })
+    .await;
+    let safe = RedisServer::start_with("appendonly yes\nappendfsync always");
     let store = RedisStore::connect(&safe.url()).await.unwrap();
     let expected = format!("connected to 127.0.0.1:{}", safe.port());
     health_of(&store, |health| health.detail == expected).await;

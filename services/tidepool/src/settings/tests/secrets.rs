@@ -15,6 +15,10 @@ fn secrets_of_a_cluster_are_checked() {
         ),
         ("cluster.previous_secret = 'short'", "has 5 bytes"),
         (
+            "cluster.tls_peer_name = 'node.tidepool'",
+            "means nothing without cluster.tls_cert_file",
+        ),
+        (
             "cluster.previous_secret = '0123456789abcdef'",
             "cluster.secret is needed",
         ),
