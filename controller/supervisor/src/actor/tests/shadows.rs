@@ -75,17 +75,17 @@ async fn shadows_decide_beside_and_series_are_kept() {
     assert_eq!(other.workers + 1, status.target);
     assert!(other.late_share >= other.late_share_decided, "{other:?}");
     assert!(explained.shadow_note.unwrap().contains("live fleet"));
-    // A pin holds the live pool only.
+    // A pin holds the live pool only: one worker is far too few.
     let pin = PoolChange {
-        pin: Some(Some(8)),
+        pin: Some(Some(1)),
         duration: Some(Duration::from_secs(60)),
         ..PoolChange::default()
     };
     scene.view.change(&pool_name(), pin).await.unwrap();
-    scene.seconds(3, 300).await;
+    scene.seconds(20, 300).await;
     let status = scene.view.pool(&pool_name()).unwrap();
-    assert_eq!(status.target, 8);
-    assert!(status.shadows[0].target < 8, "{:?}", status.shadows);
+    assert_eq!(status.target, 1);
+    assert!(status.shadows[0].target > 1, "{:?}", status.shadows);
     let query = tidepool_core::series::SeriesQuery {
         name: "target".into(),
         pool: None,
