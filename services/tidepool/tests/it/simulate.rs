@@ -18,7 +18,7 @@ fn trace(folder: &Path) -> PathBuf {
         text += &format!("{},{:.0}\n", 300 * bin, 60.0 + swell + jump);
     }
     let file = folder.join("trace.csv");
-    std::fs::write(&file, text).unwrap();
+    std::fs::write(&file, text).expect("a file");
     file
 }
 
