@@ -5,6 +5,7 @@ mod advertised;
 mod balancer;
 mod banner;
 mod controller;
+mod crashes;
 mod epoch;
 mod ground;
 mod heard;
@@ -309,7 +310,7 @@ impl Actors {
             restart: RestartPolicy::default(),
             ports: NodePorts {
                 reports: to_supervisor.node_reports(),
-                events: Arc::new(move |event| events.publish(event)),
+                events: crashes::counted(registry, move |event| events.publish(event))?,
             },
         });
         let workers = node.view();

@@ -27,7 +27,7 @@ use super::ground::{self, Ground};
 use super::listeners::Listener;
 use super::readiness::Readiness;
 use super::role_view::RoleView;
-use super::{WORKERS_TIMEOUT, advertised, banner, keda, kinds, told_to_stop};
+use super::{WORKERS_TIMEOUT, advertised, banner, crashes, keda, kinds, told_to_stop};
 use crate::cli::Output;
 use crate::settings::{self, Settings};
 use crate::version::VERSION;
@@ -86,7 +86,7 @@ impl NodeRole {
                     *newest.write() = Some(report);
                     told.now();
                 }),
-                events: Arc::new(move |event| events.publish(event)),
+                events: crashes::counted(&ground.registry, move |event| events.publish(event))?,
             },
         });
         let workers = node.view();
