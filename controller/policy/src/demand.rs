@@ -8,6 +8,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ewma::{Ewma, share};
+use crate::newest::Newest;
 use crate::outlook::{Guess, Learned, Outlook};
 use crate::rise::{Level, Persistence, RISE_DEVIATIONS, Rise};
 
@@ -86,18 +87,13 @@ struct Pending {
     rise: Option<Rise>,
 }
 
-/// Most windows of the last second that are told apart.
-const NEWEST_MAX: usize = 16;
-
 /// All that is remembered of the arrivals of a pool, in requests per second.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Demand {
     levels: [Level; LEVELS],
     actual: Ewma,
-    /// Length and arrivals of the windows of the last second, the newest first: one, or some where reports
-    /// come early because requests wait.
-    newest: std::collections::VecDeque<(f64, f64)>,
+    newest: Newest,
     #[serde(deserialize_with = "known_experts")]
     records: [Record; EXPERTS],
     speaker: usize,
@@ -163,14 +159,7 @@ impl Demand {
             keep *= keep;
         }
         self.actual.add(rate, share(window_s, ACTUAL_S));
-        self.newest.push_front((window_s, window_s * rate));
-        let mut span_s = 0.0;
-        let within = |(window_s, _): &&(f64, f64)| {
-            span_s += window_s;
-            span_s < 1.0 + 1e-9
-        };
-        let kept = self.newest.iter().take_while(within).count();
-        self.newest.truncate(kept.clamp(1, NEWEST_MAX));
+        self.newest.observe(window_s, rate);
     }
 
     /// Rate of the last seconds.
@@ -352,24 +341,14 @@ impl Demand {
         (level - deviations * (level / tau_s).sqrt()).max(0.0)
     }
 
-    /// What the newest window alone proves beyond chance, or the newest ones of the last second together.
-    /// Believed only where a worker starts within a second: there it costs little to be wrong, and every
-    /// second of waiting for averages fills the queue.
+    /// What the last second alone proves beyond chance. Believed only where a worker starts within a
+    /// second: there it costs little to be wrong, and every second of waiting for averages fills the queue.
     fn sudden_floor(&self, horizon_s: f64, deviations: f64) -> f64 {
         if horizon_s > SUDDEN_HORIZON_S {
-            return 0.0;
+            0.0
+        } else {
+            self.newest.proven(deviations)
         }
-        let (mut span_s, mut arrivals) = (0.0, 0.0);
-        let proven = self.newest.iter().map(|(window_s, more)| {
-            span_s += window_s;
-            arrivals += more;
-            if span_s > 0.0 {
-                (arrivals - deviations * f64::sqrt(arrivals)) / span_s
-            } else {
-                0.0
-            }
-        });
-        proven.fold(0.0, f64::max)
     }
 
     fn level(&self, index: usize) -> f64 {
@@ -407,25 +386,6 @@ mod tests {
         assert!(
             rate_after(&demand) < 300.0,
             "a single second does not linger"
-        );
-    }
-
-    #[test]
-    fn a_second_of_short_windows_proves_as_much_as_one_long_one() {
-        let rise = |windows: u32| {
-            let mut demand = Demand::default();
-            (0..60).for_each(|_| demand.observe(1.0, 5.0));
-            let window_s = 1.0 / f64::from(windows);
-            (0..windows).for_each(|_| demand.observe(window_s, 65.0));
-            assert!(demand.newest.len() <= NEWEST_MAX, "{:?}", demand.newest);
-            demand.sudden_floor(1.1, 4.0)
-        };
-        // 65 less four deviations of chance; a window of a third of a second proves next to nothing.
-        assert!((rise(1) - 32.75).abs() < 0.01, "{}", rise(1));
-        assert!((rise(4) - rise(1)).abs() < 1e-9, "{}", rise(4));
-        assert!(
-            rise(1_000) <= rise(1),
-            "a bounded number of windows is kept"
         );
     }
 

@@ -16,7 +16,7 @@
 //! | file | question it answers |
 //! |---|---|
 //! | [`observation`] | what was measured |
-//! | `demand`, `service` | how many requests come, and how long each holds a slot |
+//! | `demand`, `newest`, `service` | how many requests come, and how long each holds a slot |
 //! | `signals` | how many workers each signal asks for |
 //! | `tidepool`, `threshold` | what a rule would like to do |
 //! | `guard` | what bounds, cooldown, budgets and doubts leave of that |
@@ -43,6 +43,7 @@ mod health;
 mod ladder;
 mod launch;
 pub mod memory;
+mod newest;
 pub mod observation;
 mod order;
 mod outlook;
