@@ -1,5 +1,6 @@
 //! One second of the supervisor over a large fleet: reports in, every pool decided about, told,
 //! shown and logged.
+#![expect(clippy::unwrap_used, reason = "what fails here ends the bench")]
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
