@@ -101,15 +101,36 @@ impl Memory {
     /// This memory beside a fleet that another policy steers, whose memory is `live`: what was done to
     /// the fleet, and when, is what that one did. What was learned of the load stays.
     #[must_use]
-    pub fn beside(mut self, live: &Self) -> Self {
-        self.clock = live.clock;
-        self.began_ms = live.began_ms;
-        self.target = live.target;
-        self.decided = live.decided;
-        self.reversals = live.reversals;
-        self.launch = live.launch;
-        self.efficacy = live.efficacy;
-        self
+    pub fn beside(self, live: &Self) -> Self {
+        // Each field is named, so that a new one has to say whose it is.
+        Self {
+            clock: live.clock,
+            began_ms: live.began_ms,
+            target: live.target,
+            decided: live.decided,
+            reversals: live.reversals,
+            launch: live.launch,
+            efficacy: live.efficacy,
+            demand: self.demand,
+            service: self.service,
+            slowdown: self.slowdown,
+            gaps: self.gaps,
+            spend: self.spend,
+            health: self.health,
+            resources: self.resources,
+            peaks: self.peaks,
+            burst: self.burst,
+            dip: self.dip,
+            ladder: self.ladder,
+            slots_per_worker: self.slots_per_worker,
+            busy: self.busy,
+            lost: self.lost,
+            fleet: self.fleet,
+            held: self.held,
+            cpu_seen_ms: self.cpu_seen_ms,
+            memory_seen_ms: self.memory_seen_ms,
+            blind_since_ms: self.blind_since_ms,
+        }
     }
 
     /// Takes in what an observation teaches.

@@ -135,18 +135,19 @@ impl Supervisor {
                 return Err(SupervisorError::TwicePool(pool.clone()));
             }
         }
-        let metrics = Metrics::new(registry).map_err(SupervisorError::Metrics)?;
         let shared = Shared {
             orders: config.orders,
             patterns: config.patterns,
             history: History::new(config.history_h),
         };
+        let view = SupervisorView::new(shared.clone());
+        let metrics = Metrics::new(registry, view.clone()).map_err(SupervisorError::Metrics)?;
         Ok(Self {
             control: Control::new(
                 config.epoch,
                 config.pools,
                 (config.ports, metrics),
-                shared,
+                (view, shared),
                 config.inherited,
             ),
             tick: TICK,
@@ -173,7 +174,7 @@ impl Handler<PoolReports> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, PoolReports(reports): PoolReports, _: &mut Self::Context) {
-        for report in &reports {
+        for report in reports {
             self.control.take_pool(report);
         }
     }

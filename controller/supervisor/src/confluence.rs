@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use tidepool_core::{PoolName, PoolReport, Timestamp};
+use tidepool_core::{LatencyCounts, PoolName, PoolReport, Timestamp};
 
 /// Balancers that are told apart; more than this many are not heard.
 const BALANCERS_MAX: usize = 1_024;
@@ -26,9 +26,20 @@ pub(crate) struct Joined {
 struct Share {
     /// Counts that have not flowed on, over their own window.
     pending: Option<PoolReport>,
-    /// Its last report, for the gauges.
-    newest: PoolReport,
+    /// Gauges of its last report.
+    newest: Gauges,
     received: Timestamp,
+}
+
+/// What a report tells of a moment, not of a time.
+#[derive(Clone, Copy, Debug)]
+struct Gauges {
+    at: Timestamp,
+    queued: u32,
+    queued_bytes: u64,
+    oldest_wait: Duration,
+    busy_slots: u32,
+    ready_slots: u32,
 }
 
 /// What each balancer says.
@@ -56,18 +67,21 @@ impl Confluence {
             return;
         }
         self.fresh.insert(report.pool.clone());
-        let before = shares.remove(balancer).and_then(|share| share.pending);
-        let pending = match before {
-            Some(mut pending) => {
-                pending.window = pending.window.saturating_add(report.window);
-                add_counts(&mut pending, &report);
-                pending
+        let newest = Gauges::of(&report);
+        if let Some(share) = shares.get_mut(balancer) {
+            (share.newest, share.received) = (newest, now);
+            match &mut share.pending {
+                Some(pending) => {
+                    pending.window = pending.window.saturating_add(report.window);
+                    add_counts(pending, report);
+                }
+                None => share.pending = Some(report),
             }
-            None => report.clone(),
-        };
+            return;
+        }
         let share = Share {
-            pending: Some(pending),
-            newest: report,
+            pending: Some(report),
+            newest,
             received: now,
         };
         shares.insert(balancer.to_owned(), share);
@@ -76,61 +90,91 @@ impl Confluence {
     /// What can be told of the pools that somebody reported about since the last call.
     pub(crate) fn flow(&mut self) -> Vec<Joined> {
         let fresh = std::mem::take(&mut self.fresh);
-        let joined = fresh.iter().filter_map(|pool| {
-            let shares = self.pools.get_mut(pool)?;
+        let joined = fresh.into_iter().filter_map(|pool| {
+            let shares = self.pools.get_mut(&pool)?;
+            let (gauges, received) = together(shares.values())?;
             let is_whole = shares.values().all(|share| share.pending.is_some());
-            let mut joined = gauges(shares.values())?;
-            if is_whole {
-                take_counts(&mut joined.report, shares.values_mut());
-            } else if joined.report.queued == 0 {
+            let counts = if is_whole {
+                take_counts(shares.values_mut())?
+            } else if gauges.queued == 0 {
                 return None;
-            }
-            Some(joined)
+            } else {
+                nothing_counted(pool)
+            };
+            let report = gauges.within(counts);
+            Some(Joined { report, received })
         });
         joined.collect()
     }
 }
 
-/// The gauges of all, without counts.
-fn gauges<'a>(shares: impl Iterator<Item = &'a Share>) -> Option<Joined> {
-    let mut all: Option<Joined> = None;
-    for share in shares {
-        let newest = &share.newest;
-        let Some(joined) = &mut all else {
-            all = Some(Joined {
-                report: without_counts(newest),
-                received: share.received,
-            });
-            continue;
-        };
-        let sum = &mut joined.report;
-        sum.at = sum.at.max(newest.at);
-        sum.queued = sum.queued.saturating_add(newest.queued);
-        sum.queued_bytes = sum.queued_bytes.saturating_add(newest.queued_bytes);
-        sum.oldest_wait = sum.oldest_wait.max(newest.oldest_wait);
-        sum.busy_slots = sum.busy_slots.saturating_add(newest.busy_slots);
-        sum.ready_slots = sum.ready_slots.saturating_add(newest.ready_slots);
-        joined.received = joined.received.min(share.received);
+impl Gauges {
+    fn of(report: &PoolReport) -> Self {
+        Self {
+            at: report.at,
+            queued: report.queued,
+            queued_bytes: report.queued_bytes,
+            oldest_wait: report.oldest_wait,
+            busy_slots: report.busy_slots,
+            ready_slots: report.ready_slots,
+        }
     }
-    all
+
+    fn and(self, other: Self) -> Self {
+        Self {
+            at: self.at.max(other.at),
+            queued: self.queued.saturating_add(other.queued),
+            queued_bytes: self.queued_bytes.saturating_add(other.queued_bytes),
+            oldest_wait: self.oldest_wait.max(other.oldest_wait),
+            busy_slots: self.busy_slots.saturating_add(other.busy_slots),
+            ready_slots: self.ready_slots.saturating_add(other.ready_slots),
+        }
+    }
+
+    /// A report with these gauges, and the counts of another.
+    fn within(self, counts: PoolReport) -> PoolReport {
+        PoolReport {
+            at: self.at,
+            queued: self.queued,
+            queued_bytes: self.queued_bytes,
+            oldest_wait: self.oldest_wait,
+            busy_slots: self.busy_slots,
+            ready_slots: self.ready_slots,
+            ..counts
+        }
+    }
 }
 
-fn without_counts(report: &PoolReport) -> PoolReport {
-    let mut empty = report.clone();
-    empty.window = Duration::ZERO;
-    empty.arrivals = 0;
-    empty.completed = 0;
-    empty.refused = 0;
-    empty.deadline_missed = 0;
-    empty.cancelled = 0;
-    empty.failed = 0;
-    empty.busy_slot_s = 0.0;
-    empty.wait.clear();
-    empty.work.clear();
-    empty
+/// The gauges of all, and when the oldest of them came.
+fn together<'a>(shares: impl Iterator<Item = &'a Share>) -> Option<(Gauges, Timestamp)> {
+    let each = shares.map(|share| (share.newest, share.received));
+    each.reduce(|(sum, oldest), (gauges, received)| (sum.and(gauges), oldest.min(received)))
 }
 
-fn add_counts(sum: &mut PoolReport, report: &PoolReport) {
+/// A report without a window.
+fn nothing_counted(pool: PoolName) -> PoolReport {
+    PoolReport {
+        pool,
+        at: Timestamp(0),
+        window: Duration::ZERO,
+        arrivals: 0,
+        completed: 0,
+        refused: 0,
+        deadline_missed: 0,
+        cancelled: 0,
+        failed: 0,
+        queued: 0,
+        queued_bytes: 0,
+        oldest_wait: Duration::ZERO,
+        busy_slots: 0,
+        ready_slots: 0,
+        busy_slot_s: 0.0,
+        wait: LatencyCounts::default(),
+        work: LatencyCounts::default(),
+    }
+}
+
+fn add_counts(sum: &mut PoolReport, report: PoolReport) {
     sum.arrivals += report.arrivals;
     sum.completed += report.completed;
     sum.refused += report.refused;
@@ -138,30 +182,35 @@ fn add_counts(sum: &mut PoolReport, report: &PoolReport) {
     sum.cancelled += report.cancelled;
     sum.failed += report.failed;
     sum.busy_slot_s += report.busy_slot_s;
-    sum.wait.merge(&report.wait);
-    sum.work.merge(&report.work);
+    sum.wait.absorb(report.wait);
+    sum.work.absorb(report.work);
 }
 
-/// Adds what is pending of all. Windows of balancers differ a little; the common one is such that
+/// Takes what is pending of all, as one. Windows of balancers differ a little; the common one is such that
 /// the rate of arrivals is the sum of theirs.
 #[expect(
     clippy::cast_precision_loss,
     reason = "counts of some seconds are far below 2^52"
 )]
-fn take_counts<'a>(sum: &mut PoolReport, shares: impl Iterator<Item = &'a mut Share>) {
-    let (mut longest, mut rate) = (Duration::ZERO, 0.0);
-    for share in shares {
-        let Some(pending) = share.pending.take() else {
-            continue;
-        };
-        longest = longest.max(pending.window);
-        if !pending.window.is_zero() {
-            rate += pending.arrivals as f64 / pending.window.as_secs_f64();
-        }
-        add_counts(sum, &pending);
-    }
-    let common = sum.arrivals as f64 / rate;
+fn take_counts<'a>(shares: impl Iterator<Item = &'a mut Share>) -> Option<PoolReport> {
+    let mut rate = 0.0;
+    let sum = shares
+        .filter_map(|share| {
+            let pending = share.pending.take()?;
+            if !pending.window.is_zero() {
+                rate += pending.arrivals as f64 / pending.window.as_secs_f64();
+            }
+            Some(pending)
+        })
+        .reduce(|mut sum, pending| {
+            sum.window = sum.window.max(pending.window);
+            add_counts(&mut sum, pending);
+            sum
+        });
+    let mut sum = sum?;
+    let (longest, common) = (sum.window, sum.arrivals as f64 / rate);
     sum.window = Duration::try_from_secs_f64(common).map_or(longest, |common| common.min(longest));
+    Some(sum)
 }
 
 #[cfg(test)]

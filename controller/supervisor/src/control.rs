@@ -9,7 +9,7 @@ use tidepool_core::{
 };
 use tidepool_policy::{Bounds, Decision, Memory, Observation, Policy, decide};
 
-use crate::confluence::Confluence;
+use crate::confluence::{Confluence, Joined};
 use crate::decision_log::{Decided, Entry, Place, Snapshot};
 use crate::durable::Kept;
 use crate::history::History;
@@ -30,8 +30,6 @@ use crate::view::{LastChange, Seen, SupervisorView};
 const DECIDE_ANYHOW_AFTER: Duration = Duration::from_millis(900);
 /// What is known of a pool is kept this often.
 const KEEP_EVERY: Duration = Duration::from_secs(30);
-/// Most pools whose state is kept within one tick.
-const KEEP_MAX: usize = 64;
 
 /// A pool and how it is sized.
 #[derive(Clone, Debug, PartialEq)]
@@ -99,7 +97,7 @@ impl Control {
         epoch: u64,
         plans: Vec<PoolPlan>,
         (ports, metrics): (Ports, Metrics),
-        shared: Shared,
+        (view, shared): (SupervisorView, Shared),
         mut inherited: Inheritance,
     ) -> Self {
         let now = (ports.now)();
@@ -112,7 +110,7 @@ impl Control {
             epoch,
             pools: pools.collect(),
             ports,
-            view: SupervisorView::new(shared.clone()),
+            view,
             nodes: Nodes::default(),
             balancers: Confluence::default(),
             metrics,
@@ -124,7 +122,7 @@ impl Control {
 
     /// Takes in a pool's report and decides about the pool at once, while it is news: a balancer
     /// reports early when requests queue up.
-    pub(crate) fn take_pool(&mut self, report: &PoolReport) {
+    pub(crate) fn take_pool(&mut self, report: PoolReport) {
         let now = (self.ports.now)();
         let (pools, mut around) = self.split();
         match pools.get_mut(&report.pool) {
@@ -149,14 +147,14 @@ impl Control {
                 self.balancers.add(&balancer, report, now);
             }
         }
-        let mut heard = BTreeSet::new();
-        for joined in self.balancers.flow() {
-            if let Some(pool) = self.pools.get_mut(&joined.report.pool) {
-                pool.intake.add(&joined.report, joined.received);
-                heard.insert(joined.report.pool);
+        let flown = self.balancers.flow();
+        let (pools, mut around) = self.split();
+        for Joined { report, received } in flown {
+            if let Some(pool) = pools.get_mut(&report.pool) {
+                pool.intake.add(report, received);
+                around.decide(pool, now);
             }
         }
-        self.decide_where(now, |pool| heard.contains(&pool.plan.spec.name));
     }
 
     /// Takes in what is new of all nodes, and forgets those that are gone, without waiting for their
@@ -167,6 +165,7 @@ impl Control {
         for report in reports {
             self.nodes.add(report, now);
         }
+        self.take_startups();
         self.decide_where(now, |pool| pool.memory.target().is_none());
     }
 
@@ -180,7 +179,17 @@ impl Control {
     pub(crate) fn take_node(&mut self, report: NodeReport) {
         let now = (self.ports.now)();
         self.nodes.add(report, now);
+        self.take_startups();
         self.decide_where(now, |pool| pool.memory.target().is_none());
+    }
+
+    /// Hands each pool how long its new workers took to start.
+    fn take_startups(&mut self) {
+        for (pool, startup) in self.nodes.take_startups() {
+            if let Some(pool) = self.pools.get_mut(&pool) {
+                pool.startups.add(startup);
+            }
+        }
     }
 
     /// Decides about the pools that nothing was heard of for about a second: no news must not
@@ -195,13 +204,18 @@ impl Control {
         self.keep(now);
     }
 
-    /// Hands over what is known of pools that was not kept for a while.
+    /// Hands over what is known of pools that was not kept for a while, a few at a time, so that a large
+    /// fleet's turns spread over all ticks.
     fn keep(&mut self, now: Timestamp) {
+        let (pools_max, mut patterns_left) = [KEEP_EVERY, learned::KEEP_EVERY]
+            .map(|every| self.pools.len().div_ceil(ticks_of(every)))
+            .into();
         let due = |pool: &&mut Pool| now.since(pool.kept) >= KEEP_EVERY;
-        for pool in self.pools.values_mut().filter(due).take(KEEP_MAX) {
+        for pool in self.pools.values_mut().filter(due).take(pools_max) {
             pool.kept = now;
-            let mut taken = pool.save(now).is_none_or(|save| (self.ports.keep)(save));
-            if now.since(pool.pattern_kept) >= learned::KEEP_EVERY {
+            let mut taken = (self.ports.keep)(pool.save(now));
+            if patterns_left > 0 && now.since(pool.pattern_kept) >= learned::KEEP_EVERY {
+                patterns_left -= 1;
                 pool.pattern_kept = now;
                 for save in self.patterns.saves(&pool.plan.spec.name, now) {
                     taken &= (self.ports.keep)(save);
@@ -218,7 +232,7 @@ impl Control {
         let now = (self.ports.now)();
         let patterns = self.pools.keys();
         let patterns = patterns.flat_map(|pool| self.patterns.saves(pool, now));
-        let states = self.pools.values().filter_map(|pool| pool.save(now));
+        let states = self.pools.values().map(|pool| pool.save(now));
         states.chain(patterns).collect()
     }
 
@@ -243,6 +257,13 @@ impl Control {
         };
         (&mut self.pools, around)
     }
+}
+
+/// How many ticks there are in so long.
+fn ticks_of(every: Duration) -> usize {
+    usize::try_from(every.as_secs())
+        .unwrap_or(usize::MAX)
+        .max(1)
 }
 
 /// What all pools share.
@@ -276,10 +297,6 @@ impl Around<'_> {
         pool.log_decision(&observation, &decision, ports, now);
         pool.send_target(epoch, ports);
         pool.tell(&decision, first, (now, begin), (epoch, ports, metrics));
-        metrics.show(name, &decision, observation.work_age_s);
-        metrics.show_learned(name, self.patterns.forecast_of(name));
-        metrics.show_shadows(name, &pool.shadows);
-        metrics.show_workers(name, fleet.workers_of(name));
         let workers = observation.workers;
         self.history
             .add(name, &decision, workers.unwrap_or_default(), now);
@@ -288,6 +305,7 @@ impl Around<'_> {
             epoch,
             at: now,
             workers,
+            by_state: fleet.workers_of(name).by_state(),
             shadows: pool.shadows.iter().filter_map(Shadow::status).collect(),
             newest: pool.intake.newest,
             last_change: pool.last_change.clone(),
@@ -344,17 +362,16 @@ impl Pool {
         self.log.put((&self.plan.spec.name, now), entry, log);
     }
 
-    fn save(&self, now: Timestamp) -> Option<Save> {
+    fn save(&self, now: Timestamp) -> Save {
         let state = PoolState {
             memory: self.memory.clone(),
             startups_s: self.startups.seconds(),
         };
-        Save::new(Kept::Memory, &self.plan.spec.name, &state, now)
+        Save::new(Kept::Memory, &self.plan.spec.name, state, now)
     }
 
     fn observe(&mut self, fleet: &Fleet, now: Timestamp) -> Observation {
         let spec = &self.plan.spec;
-        self.startups.observe(fleet.workers_of(&spec.name).iter());
         let observation = observe(
             spec,
             &self.intake,

@@ -1,10 +1,10 @@
 //! Collects what came in between two decisions: counts add up, histograms merge, gauges are the
 //! newest.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
-use tidepool_core::{LatencyHistogram, PoolReport, Timestamp, WorkerId, WorkerReport};
+use tidepool_core::{LatencyCounts, PoolReport, Timestamp};
 
 /// Start-up times that the percentile is taken over.
 const STARTUPS_KEPT: usize = 64;
@@ -20,8 +20,8 @@ pub(crate) struct PoolIntake {
     pub(crate) cancelled: u64,
     pub(crate) failed: u64,
     pub(crate) busy_slot_s: f64,
-    pub(crate) wait: LatencyHistogram,
-    pub(crate) work: LatencyHistogram,
+    pub(crate) wait: LatencyCounts,
+    pub(crate) work: LatencyCounts,
     pub(crate) newest: Option<Newest>,
 }
 
@@ -38,7 +38,7 @@ pub(crate) struct Newest {
 
 impl PoolIntake {
     /// Adds a report that came at `now`.
-    pub(crate) fn add(&mut self, report: &PoolReport, now: Timestamp) {
+    pub(crate) fn add(&mut self, report: PoolReport, now: Timestamp) {
         self.window = self.window.saturating_add(report.window);
         self.arrivals += report.arrivals;
         self.completed += report.completed;
@@ -47,8 +47,6 @@ impl PoolIntake {
         self.cancelled += report.cancelled;
         self.failed += report.failed;
         self.busy_slot_s += report.busy_slot_s;
-        self.wait.merge(&report.wait);
-        self.work.merge(&report.work);
         self.newest = Some(Newest {
             received: now,
             queued: report.queued,
@@ -56,79 +54,69 @@ impl PoolIntake {
             busy_slots: report.busy_slots,
             ready_slots: report.ready_slots,
         });
+        self.wait.absorb(report.wait);
+        self.work.absorb(report.work);
     }
 
     /// Forgets the counts; the gauges stay until newer ones come.
     pub(crate) fn clear(&mut self) {
-        self.wait.clear();
-        self.work.clear();
         *self = Self {
-            wait: std::mem::take(&mut self.wait),
-            work: std::mem::take(&mut self.work),
             newest: self.newest,
             ..Self::default()
         };
     }
 }
 
-/// Start-up times of a pool's workers, each counted once.
+/// Start-up times of a pool's workers, the newest of them.
 #[derive(Debug, Default)]
 pub(crate) struct Startups {
-    seconds: VecDeque<f64>,
-    counted: HashSet<WorkerId>,
+    newest: VecDeque<f64>,
+    p95_s: Option<f64>,
 }
 
 impl Startups {
     /// Those that were measured by an earlier supervisor; what is no time is left out.
     pub(crate) fn of(seconds: Vec<f64>) -> Self {
         let is_time = |s: &f64| s.is_finite() && *s >= 0.0;
+        let times = seconds.into_iter().filter(is_time);
+        let newest: VecDeque<f64> = times.take(STARTUPS_KEPT).collect();
         Self {
-            seconds: seconds
-                .into_iter()
-                .filter(is_time)
-                .take(STARTUPS_KEPT)
-                .collect(),
-            counted: HashSet::new(),
+            p95_s: p95(&newest),
+            newest,
         }
     }
 
-    /// The newest of them.
+    /// Each, in seconds, the oldest first.
     pub(crate) fn seconds(&self) -> Vec<f64> {
-        self.seconds.iter().copied().collect()
+        self.newest.iter().copied().collect()
     }
 
-    /// Takes in the start-up times of workers that are new, and forgets those that are gone.
-    pub(crate) fn observe<'a>(&mut self, workers: impl Iterator<Item = &'a WorkerReport> + Clone) {
-        for worker in workers.clone() {
-            let Some(startup) = worker.startup else {
-                continue;
-            };
-            if self.counted.insert(worker.id.clone()) {
-                self.seconds.push_back(startup.as_secs_f64());
-            }
+    /// Takes in how long a worker took to start.
+    pub(crate) fn add(&mut self, startup: Duration) {
+        self.newest.push_back(startup.as_secs_f64());
+        while self.newest.len() > STARTUPS_KEPT {
+            self.newest.pop_front();
         }
-        while self.seconds.len() > STARTUPS_KEPT {
-            self.seconds.pop_front();
-        }
-        if self.counted.len() > STARTUPS_KEPT {
-            let alive: HashSet<&WorkerId> = workers.map(|worker| &worker.id).collect();
-            self.counted.retain(|id| alive.contains(id));
-        }
+        self.p95_s = p95(&self.newest);
     }
 
     /// 95th percentile in seconds (the nearest rank); nothing before the first.
     pub(crate) fn p95_s(&self) -> Option<f64> {
-        let mut sorted: Vec<f64> = self.seconds.iter().copied().collect();
-        sorted.sort_by(f64::total_cmp);
-        let rank = (sorted.len() * 95).div_ceil(100);
-        sorted.get(rank.checked_sub(1)?).copied()
+        self.p95_s
     }
+}
+
+fn p95(seconds: &VecDeque<f64>) -> Option<f64> {
+    let mut sorted: Vec<f64> = seconds.iter().copied().collect();
+    sorted.sort_by(f64::total_cmp);
+    let rank = (sorted.len() * 95).div_ceil(100);
+    sorted.get(rank.checked_sub(1)?).copied()
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use tidepool_core::{NodeId, NodeReport, PoolName, WorkerState};
+    use tidepool_core::{NodeId, NodeReport, PoolName, WorkerId, WorkerReport, WorkerState};
 
     pub(crate) fn pool_name() -> PoolName {
         PoolName::new("echo").unwrap()
@@ -151,8 +139,8 @@ pub(crate) mod tests {
             busy_slots: 0,
             ready_slots: 4,
             busy_slot_s,
-            wait: LatencyHistogram::new(),
-            work: LatencyHistogram::new(),
+            wait: LatencyCounts::default(),
+            work: LatencyCounts::default(),
         }
     }
 
@@ -191,9 +179,9 @@ pub(crate) mod tests {
         let mut intake = PoolIntake::default();
         let mut second = pool_report(5, 0.5);
         second.queued = 9;
-        second.work.record(Duration::from_millis(100));
-        intake.add(&pool_report(3, 0.25), Timestamp(1_000));
-        intake.add(&second, Timestamp(2_000));
+        second.work = [Duration::from_millis(100)].into_iter().collect();
+        intake.add(pool_report(3, 0.25), Timestamp(1_000));
+        intake.add(second, Timestamp(2_000));
         assert_eq!((intake.arrivals, intake.window.as_secs()), (8, 2));
         assert_eq!(intake.work.count(), 1);
         assert_eq!(intake.newest.map(|n| n.queued), Some(9));
@@ -203,16 +191,14 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn each_start_counts_once_and_old_ones_are_forgotten() {
-        let mut startups = Startups::default();
-        assert_eq!(startups.p95_s(), None);
-        let slow = [worker(0, WorkerState::Ready, Some(9_000))];
-        (0..50).for_each(|_| startups.observe(slow.iter()));
+    fn old_starts_are_forgotten() {
+        let mut startups = Startups::of(vec![f64::NAN, -1.0, 9.0]);
         assert_eq!(startups.p95_s(), Some(9.0));
-        for n in 1..=STARTUPS_KEPT as u64 {
-            startups.observe([worker(n, WorkerState::Ready, Some(100))].iter());
+        for _ in 0..STARTUPS_KEPT {
+            startups.add(Duration::from_millis(100));
         }
         assert_eq!(startups.p95_s(), Some(0.1));
-        assert!(startups.counted.len() <= STARTUPS_KEPT + 1);
+        assert_eq!(startups.seconds().len(), STARTUPS_KEPT);
+        assert_eq!(Startups::default().p95_s(), None);
     }
 }

@@ -32,34 +32,40 @@ pub(crate) struct PoolState {
     pub(crate) startups_s: Vec<f64>,
 }
 
-/// A state to be kept.
-#[derive(Clone, Debug)]
+/// A state to be kept. It is put into bytes by who writes it: that takes longer than a decision.
+#[derive(Clone)]
 pub struct Save {
     key: String,
-    bytes: Bytes,
+    encode: Arc<dyn Fn() -> Option<Bytes> + Send + Sync>,
+}
+
+impl std::fmt::Debug for Save {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Save")
+            .field("key", &self.key)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Save {
-    pub(crate) fn new<T: Serialize>(
-        kept: Kept,
-        pool: &PoolName,
-        body: &T,
-        now: Timestamp,
-    ) -> Option<Self> {
-        let bytes = durable::encode(kept, body, now)?;
-        let key = kept.key(pool);
-        Some(Self { key, bytes })
-    }
-
-    /// Bytes to be written.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.bytes.len()
+    pub(crate) fn new<T>(kept: Kept, pool: &PoolName, body: T, now: Timestamp) -> Self
+    where
+        T: Serialize + Send + Sync + 'static,
+    {
+        Self {
+            key: kept.key(pool),
+            encode: Arc::new(move || durable::encode(kept, &body, now)),
+        }
     }
 
     #[cfg(test)]
     pub(crate) fn key(&self) -> &str {
         &self.key
+    }
+
+    #[cfg(test)]
+    pub(crate) fn encoded(&self) -> Option<Bytes> {
+        (self.encode)()
     }
 
     /// Writes them at once, in order.
@@ -68,15 +74,19 @@ impl Save {
     /// The store's, of the first that it does not take; those after it are not tried.
     pub async fn write_all(saves: &[Self], kv: &Arc<dyn Kv>) -> Result<(), StoreError> {
         for save in saves {
-            kv.put(&save.key, save.bytes.clone(), None).await?;
+            save.write(kv).await?;
         }
         Ok(())
     }
 
-    /// Whether there is nothing to write; never so for what the supervisor makes.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+    /// One that is too large, which is told, is not written.
+    async fn write(&self, kv: &Arc<dyn Kv>) -> Result<(), StoreError> {
+        let encode = Arc::clone(&self.encode);
+        let bytes = tokio::task::spawn_blocking(move || encode()).await;
+        if let Ok(Some(bytes)) = bytes {
+            kv.put(&self.key, bytes, None).await?;
+        }
+        Ok(())
     }
 }
 
@@ -155,7 +165,7 @@ async fn write_all(kv: Arc<dyn Kv>, mut queue: mpsc::Receiver<Job>) {
                 continue;
             }
         };
-        let Err(error) = kv.put(&save.key, save.bytes, None).await else {
+        let Err(error) = save.write(&kv).await else {
             continue;
         };
         if warned.is_none_or(|warned| warned.elapsed() >= WARN_EVERY) {
@@ -179,7 +189,7 @@ mod tests {
             startups_s: vec![startup_s],
             ..PoolState::default()
         };
-        Save::new(Kept::Memory, pool, &state, Timestamp(1)).unwrap()
+        Save::new(Kept::Memory, pool, state, Timestamp(1))
     }
 
     #[tokio::test]

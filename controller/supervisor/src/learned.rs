@@ -195,9 +195,10 @@ impl Patterns {
             let learner = learner.lock();
             (learner.pattern.export(), learner.rival.challenger().clone())
         };
-        let pattern = Save::new(Kept::Pattern, pool, &document, now);
-        let challenger = Save::new(Kept::Challenger, pool, &challenger, now);
-        pattern.into_iter().chain(challenger).collect()
+        vec![
+            Save::new(Kept::Pattern, pool, document, now),
+            Save::new(Kept::Challenger, pool, challenger, now),
+        ]
     }
 
     /// The learned week with its confidence, and the document that another controller can import.

@@ -2,8 +2,7 @@
 //! for all pools when a report is news, so that a second costs as much as there are pools and workers,
 //! not pools times workers.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use tidepool_core::{NodeId, NodeReport, PoolName, Timestamp, WorkerReport, WorkerState};
@@ -19,10 +18,12 @@ pub(crate) struct Nodes {
     newest: BTreeMap<NodeId, Received>,
     /// What they say together, until one of them is another.
     fleet: Option<Fleet>,
+    /// How long workers took to start that were not known to have started.
+    startups: Vec<(PoolName, Duration)>,
 }
 
 /// A report, and when it came.
-type Received = (Timestamp, Arc<NodeReport>);
+type Received = (Timestamp, NodeReport);
 
 impl Nodes {
     /// Takes in a report that came at `now`.
@@ -31,9 +32,17 @@ impl Nodes {
             tracing::warn!(node = %report.node, "too many nodes: its report is ignored");
             return;
         }
+        let before = self.newest.get(&report.node);
+        let before = before.map_or(&[][..], |(_, before)| &before.workers);
+        self.startups.extend(started(before, &report.workers));
         let node = report.node.clone();
-        self.newest.insert(node, (now, Arc::new(report)));
+        self.newest.insert(node, (now, report));
         self.fleet = None;
+    }
+
+    /// How long workers took to start that were first told of since the last call, each once.
+    pub(crate) fn take_startups(&mut self) -> Vec<(PoolName, Duration)> {
+        std::mem::take(&mut self.startups)
     }
 
     /// Forgets all others.
@@ -62,6 +71,31 @@ impl Nodes {
     }
 }
 
+/// Start-up times of those who had not started before. Nearly always nobody has, and every worker is
+/// where it was.
+fn started(before: &[WorkerReport], now: &[WorkerReport]) -> Vec<(PoolName, Duration)> {
+    let has_started = |worker: &&WorkerReport| worker.startup.is_some();
+    let mut new: Vec<&WorkerReport> = Vec::new();
+    for (place, worker) in now
+        .iter()
+        .enumerate()
+        .filter(|(_, worker)| has_started(worker))
+    {
+        let there = before.get(place).filter(has_started);
+        if there.is_none_or(|there| there.id != worker.id) {
+            new.push(worker);
+        }
+    }
+    if !new.is_empty() {
+        let known = before.iter().filter(has_started).map(|worker| &worker.id);
+        let known: HashSet<_> = known.collect();
+        new.retain(|worker| !known.contains(&worker.id));
+    }
+    let each = new.into_iter();
+    each.filter_map(|worker| Some((worker.pool.clone(), worker.startup?)))
+        .collect()
+}
+
 /// What all nodes say together.
 #[derive(Debug, Default)]
 pub(crate) struct Fleet {
@@ -85,12 +119,12 @@ impl Fleet {
             fleet.cores_max = fleet.cores_max.max(Some(report.cores));
             let share = [fleet.memory_share_max, memory_share(report)];
             fleet.memory_share_max = share.into_iter().flatten().reduce(f64::max);
-            for (place, worker) in report.workers.iter().enumerate() {
+            for worker in &report.workers {
                 if let Some(pool) = fleet.pools.get_mut(&worker.pool) {
-                    pool.add((report, place), worker);
+                    pool.add(worker);
                 } else {
                     let mut pool = PoolWorkers::default();
-                    pool.add((report, place), worker);
+                    pool.add(worker);
                     fleet.pools.insert(worker.pool.clone(), pool);
                 }
             }
@@ -130,16 +164,13 @@ fn memory_share(node: &NodeReport) -> Option<f64> {
 /// Workers of one pool on all nodes.
 #[derive(Debug, Default)]
 pub(crate) struct PoolWorkers {
-    /// Where they are reported.
-    places: Vec<(Arc<NodeReport>, usize)>,
     /// How many are in each state, in the order of [`WorkerState::ALL`].
     counts: [u32; WorkerState::ALL.len()],
     used_cores: Option<f64>,
 }
 
 impl PoolWorkers {
-    fn add(&mut self, (report, place): (&Arc<NodeReport>, usize), worker: &WorkerReport) {
-        self.places.push((Arc::clone(report), place));
+    fn add(&mut self, worker: &WorkerReport) {
         let states = WorkerState::ALL.iter().zip(&mut self.counts);
         for (_, count) in states.filter(|(state, _)| **state == worker.state) {
             *count += 1;
@@ -151,20 +182,14 @@ impl PoolWorkers {
         }
     }
 
-    /// Each of them.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &WorkerReport> + Clone {
-        let places = self.places.iter();
-        places.filter_map(|(report, place)| report.workers.get(*place))
-    }
-
-    /// Every state, and how many are in it.
-    pub(crate) fn by_state(&self) -> impl Iterator<Item = (WorkerState, u32)> {
-        WorkerState::ALL.into_iter().zip(self.counts)
+    /// How many are in each state, in the order of [`WorkerState::ALL`].
+    pub(crate) fn by_state(&self) -> [u32; WorkerState::ALL.len()] {
+        self.counts
     }
 
     /// How many are in `state`.
     pub(crate) fn count(&self, state: WorkerState) -> u32 {
-        let mut states = self.by_state();
+        let mut states = WorkerState::ALL.into_iter().zip(self.counts);
         states
             .find(|(other, _)| *other == state)
             .map_or(0, |(_, count)| count)
@@ -201,6 +226,29 @@ mod tests {
     }
 
     #[test]
+    fn each_start_is_told_once_wherever_the_worker_stands() {
+        let ready = |n, ms| worker(n, WorkerState::Ready, Some(ms));
+        let starting = |n| worker(n, WorkerState::Starting, None);
+        let mut nodes = Nodes::default();
+        let told = |nodes: &mut Nodes, workers| {
+            nodes.add(on("a", node_report(workers)), Timestamp(1_000));
+            let told = nodes.take_startups();
+            assert!(nodes.take_startups().is_empty());
+            let ms = told.into_iter().map(|(pool, startup)| {
+                assert_eq!(pool, pool_name());
+                startup.as_millis()
+            });
+            ms.collect::<Vec<_>>()
+        };
+        assert_eq!(told(&mut nodes, vec![ready(0, 10), starting(1)]), [10]);
+        assert!(told(&mut nodes, vec![ready(0, 10), starting(1)]).is_empty());
+        assert_eq!(told(&mut nodes, vec![ready(0, 10), ready(1, 20)]), [20]);
+        // The first is gone, another came, and who stayed stands elsewhere.
+        assert_eq!(told(&mut nodes, vec![ready(1, 20), ready(2, 30)]), [30]);
+        assert!(told(&mut nodes, vec![ready(2, 30), ready(1, 20)]).is_empty());
+    }
+
+    #[test]
     fn workers_of_all_nodes_are_told_apart_by_pool_and_are_as_last_heard_of() {
         let other = PoolName::new("other").unwrap();
         let of_other = |n| WorkerReport {
@@ -222,21 +270,16 @@ mod tests {
         nodes.add(on("b", node_report(second)), Timestamp(1_000));
         let seen = |nodes: &mut Nodes, pool: &PoolName| {
             let workers = nodes.fleet().workers_of(pool);
-            let ids = workers.iter().map(|worker| worker.id.to_string());
             let counts = [WorkerState::Ready, WorkerState::Draining].map(|s| workers.count(s));
-            (ids.collect::<Vec<_>>(), counts, workers.used_cores())
+            (counts, workers.used_cores())
         };
-        let ids = |n: &[u64]| n.iter().map(|n| format!("echo-{n}")).collect::<Vec<_>>();
         let echo = pool_name();
-        assert_eq!(
-            seen(&mut nodes, &echo),
-            (ids(&[0, 2, 3]), [2, 1], Some(0.75))
-        );
-        assert_eq!(seen(&mut nodes, &other), (ids(&[1, 4]), [2, 0], None));
+        assert_eq!(seen(&mut nodes, &echo), ([2, 1], Some(0.75)));
+        assert_eq!(seen(&mut nodes, &other), ([2, 0], None));
         nodes.add(on("a", node_report(vec![of_other(1)])), Timestamp(2_000));
-        assert_eq!(seen(&mut nodes, &echo), (ids(&[3]), [1, 0], Some(0.5)));
+        assert_eq!(seen(&mut nodes, &echo), ([1, 0], Some(0.5)));
         nodes.keep_only(&BTreeSet::from([NodeId::new("a").unwrap()]));
-        assert_eq!(seen(&mut nodes, &echo), (ids(&[]), [0, 0], None));
-        assert_eq!(seen(&mut nodes, &other).0, ids(&[1]));
+        assert_eq!(seen(&mut nodes, &echo), ([0, 0], None));
+        assert_eq!(seen(&mut nodes, &other).0, [1, 0]);
     }
 }

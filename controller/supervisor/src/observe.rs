@@ -128,7 +128,7 @@ mod tests {
         let mut intake = PoolIntake::default();
         let mut report = pool_report(20, 40.0);
         (report.busy_slots, report.queued) = (40, 0);
-        intake.add(&report, Timestamp(1_000));
+        intake.add(report, Timestamp(1_000));
         let mut nodes = Nodes::default();
         let at = |nodes: &mut Nodes| {
             let bounds = (&Bounds::default(), Timestamp(3_000));
@@ -157,12 +157,13 @@ mod tests {
     fn reports_become_numbers_with_ages() {
         let mut intake = PoolIntake::default();
         let mut report = pool_report(20, 2.0);
-        report.work.record(Duration::from_millis(100));
-        for wait_ms in [5, 850, 2_000] {
-            report.wait.record(Duration::from_millis(wait_ms));
-        }
+        report.work = [Duration::from_millis(100)].into_iter().collect();
+        report.wait = [5, 850, 2_000]
+            .map(Duration::from_millis)
+            .into_iter()
+            .collect();
         report.queued = 3;
-        intake.add(&report, Timestamp(1_000));
+        intake.add(report, Timestamp(1_000));
         let mut nodes = Nodes::default();
         let mut busy = worker(0, WorkerState::Ready, None);
         busy.cpu_cores = Some(0.75);

@@ -7,8 +7,9 @@ use parking_lot::RwLock;
 use tidepool_core::order::{ChangeFuture, PoolChange, Standing};
 use tidepool_core::series::{SeriesAnswer, SeriesError, SeriesQuery};
 use tidepool_core::status::{CounterfactualStatus, Decided, Explanation, PoolStatus, ShadowStatus};
-use tidepool_core::{PoolName, Timestamp, TraceId};
+use tidepool_core::{PoolName, Timestamp, TraceId, WorkerState};
 use tidepool_policy::{Block, Counterfactual, Decision, Reason, WorkerCounts};
+use tidepool_profile::Forecast;
 
 use crate::control::{PoolPlan, Shared};
 use crate::intake::Newest;
@@ -26,10 +27,20 @@ pub(crate) struct Seen {
     pub(crate) decision: Decision,
     /// As far as they are known.
     pub(crate) workers: Option<WorkerCounts>,
+    /// How many are in each state, in the order of [`WorkerState::ALL`].
+    pub(crate) by_state: [u32; WorkerState::ALL.len()],
     pub(crate) shadows: Vec<ShadowStatus>,
     pub(crate) newest: Option<Newest>,
     /// The decision that set the target: when, its sentence and its trace.
     pub(crate) last_change: Option<LastChange>,
+}
+
+impl Seen {
+    /// Seconds since the newest report when it was decided; nothing before the first.
+    pub(crate) fn metrics_age_s(&self) -> Option<f64> {
+        let newest = self.newest?;
+        Some(self.at.seconds_since(newest.received))
+    }
 }
 
 /// The decision that set the present target.
@@ -59,6 +70,17 @@ impl SupervisorView {
     pub(crate) fn put(&self, seen: Seen) {
         let name = seen.plan.spec.name.clone();
         self.seen.write().insert(name, seen);
+    }
+
+    /// Shows every pool, with what its learned hours expect. Who decides waits for one pool at most.
+    pub(crate) fn each(&self, mut show: impl FnMut(&Seen, Option<Forecast>)) {
+        let pools: Vec<PoolName> = self.seen.read().keys().cloned().collect();
+        for pool in &pools {
+            let learned = self.shared.patterns.forecast_of(pool);
+            if let Some(seen) = self.seen.read().get(pool) {
+                show(seen, learned);
+            }
+        }
     }
 
     /// Changes what operators ask of a pool; done when the change would survive a crash.
@@ -137,9 +159,7 @@ fn status(seen: &Seen, standing: &Standing) -> PoolStatus {
         queued: use_of.queued,
         busy_slots: use_of.busy,
         slots: use_of.slots,
-        metrics_age_s: seen
-            .newest
-            .map(|newest| seen.at.seconds_since(newest.received)),
+        metrics_age_s: seen.metrics_age_s(),
         decided: Some(decided(seen)),
         shadows: seen.shadows.clone(),
     }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
-use tidepool_core::{PoolName, PoolReport, PoolSpec, WorkerId};
+use tidepool_core::{LatencyCounts, PoolName, PoolReport, PoolSpec, WorkerId};
 use tidepool_worker::{Membership, Seat, SeatNotice};
 use tokio::sync::oneshot;
 
@@ -193,7 +193,7 @@ impl Pool {
         let mut dispatch = self.dispatch.lock();
         let window = dispatch.take_window(now);
         let queued = dispatch.queued();
-        let report = PoolReport {
+        let mut report = PoolReport {
             pool: self.spec.name.clone(),
             at: SystemTime::now().into(),
             window: now.saturating_duration_since(window.begin),
@@ -209,10 +209,12 @@ impl Pool {
             busy_slots: dispatch.busy_slots(),
             ready_slots: dispatch.ready_slots(),
             busy_slot_s: window.busy_slot_s,
-            wait: window.wait,
-            work: window.work,
+            wait: LatencyCounts::default(),
+            work: LatencyCounts::default(),
         };
         drop(dispatch);
+        // Nobody need wait for this.
+        (report.wait, report.work) = (window.wait.counts(), window.work.counts());
         self.metrics
             .queue_depth
             .set(i64::try_from(queued).unwrap_or(i64::MAX));

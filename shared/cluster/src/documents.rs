@@ -174,14 +174,12 @@ mod tests {
     use std::time::Duration;
 
     use tidepool_core::{
-        LatencyHistogram, NodeId, PoolName, Timestamp, WorkerId, WorkerReport, WorkerState,
+        LatencyCounts, NodeId, PoolName, Timestamp, WorkerId, WorkerReport, WorkerState,
     };
 
     use super::*;
 
     fn pool_report(arrivals: u64) -> PoolReport {
-        let mut work = LatencyHistogram::new();
-        work.record(Duration::from_millis(12));
         PoolReport {
             pool: PoolName::new("echo").unwrap(),
             at: Timestamp(7),
@@ -198,8 +196,8 @@ mod tests {
             busy_slots: 1,
             ready_slots: 4,
             busy_slot_s: 0.5,
-            wait: LatencyHistogram::new(),
-            work,
+            wait: LatencyCounts::default(),
+            work: [Duration::from_millis(12)].into_iter().collect(),
         }
     }
 

@@ -301,8 +301,8 @@ mod tests {
             busy_slots: 9,
             ready_slots: 10,
             busy_slot_s: 11.25,
-            wait,
-            work,
+            wait: wait.counts(),
+            work: work.counts(),
         }
     }
 
@@ -320,7 +320,7 @@ mod tests {
     fn facts(report: &PoolReport) -> String {
         let mut bare = report.clone();
         let counts = (bare.wait.count(), bare.work.count());
-        (bare.wait, bare.work) = (LatencyHistogram::new(), LatencyHistogram::new());
+        (bare.wait, bare.work) = Default::default();
         format!("{bare:?} {counts:?}")
     }
 

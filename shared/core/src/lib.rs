@@ -3,6 +3,7 @@
 //! Nothing here does IO, reads a clock or sleeps: time is always an argument, so that
 //! every rule built on these types can be tested without waiting.
 
+pub mod counts;
 pub mod deadline;
 pub mod event;
 pub mod fleet;
@@ -16,6 +17,7 @@ pub mod status;
 pub mod timestamp;
 pub mod trace;
 
+pub use counts::LatencyCounts;
 pub use deadline::Deadline;
 pub use event::{Event, EventDraft, EventId};
 pub use fleet::{PoolSpec, SetTarget, WorkerState};

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::counts::LatencyCounts;
 use crate::fleet::WorkerState;
-use crate::histogram::LatencyHistogram;
 use crate::ids::{NodeId, PoolName, WorkerId};
 use crate::timestamp::Timestamp;
 
@@ -71,9 +71,9 @@ pub struct PoolReport {
     /// Slot-seconds in use within the window (its time integral).
     pub busy_slot_s: f64,
     /// Waits for a slot that ended in the window.
-    pub wait: LatencyHistogram,
+    pub wait: LatencyCounts,
     /// Times that a slot was held, for releases in the window.
-    pub work: LatencyHistogram,
+    pub work: LatencyCounts,
 }
 
 /// One node at the end of a window.

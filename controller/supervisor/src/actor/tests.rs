@@ -109,6 +109,16 @@ async fn patterns(kv: &Arc<dyn Kv>, plans: &[PoolPlan]) -> Patterns {
     patterns.unwrap()
 }
 
+/// What is seen before anything was decided.
+pub(crate) async fn view_of_nothing() -> SupervisorView {
+    let kv: Arc<dyn Kv> = Arc::new(EmbeddedStore::ephemeral().unwrap());
+    SupervisorView::new(Shared {
+        patterns: patterns(&kv, &[]).await,
+        orders: Outside::default().desk(kv, &[]).await,
+        history: History::new(1),
+    })
+}
+
 fn quick() -> Policy {
     let mut policy = Policy::tidepool(1, 8);
     policy.bounds.cooldown_s = 15.0;
@@ -175,7 +185,7 @@ impl Scene {
         let mut report = pool_report(u64::from(arrivals), busy_slot_s);
         // What there was no slot for is refused.
         let served = (busy_slot_s / 0.05).round() as u32;
-        (0..served).for_each(|_| report.work.record(Duration::from_millis(50)));
+        report.work = (0..served).map(|_| Duration::from_millis(50)).collect();
         report.completed = u64::from(served);
         report.refused = u64::from(arrivals.saturating_sub(served));
         let workers = (0..u64::from(ready))

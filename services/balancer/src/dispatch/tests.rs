@@ -87,7 +87,7 @@ fn queues_when_no_slot_is_free_and_hands_over_the_next_one() {
         other => panic!("{other:?}"),
     }
     assert_eq!((dispatch.busy_slots(), dispatch.queued()), (1, 0));
-    let waits = dispatch.take_window(later).wait;
+    let waits = dispatch.take_window(later).wait.counts();
     assert_eq!(waits.quantile(1.0).unwrap().as_millis(), 5);
 }
 

@@ -40,13 +40,13 @@ fn who_wakes_learns_nothing_from_what_was_under_way_and_refuses_nobody_for_it() 
         slot(dispatch.admit(&soon(now), now, || 1));
         let waits = dispatch.admit(&soon(now), now, || 2);
         assert!(matches!(waits, Admission::Queued(_)), "{waits:?}");
-        assert_eq!(dispatch.take_window(now).work.count(), 0);
+        assert_eq!(dispatch.take_window(now).work.counts().count(), 0);
         // The same where the process ran is what work takes now.
         let (mut dispatch, now) = after_long_work(false, beats_first);
         slot(dispatch.admit(&soon(now), now, || 1));
         let refused = refusal(dispatch.admit(&soon(now), now, || 2));
         assert_eq!(refused, RefusalReason::WouldMissDeadline);
-        assert_eq!(dispatch.take_window(now).work.count(), 1);
+        assert_eq!(dispatch.take_window(now).work.counts().count(), 1);
     }
 }
 
@@ -71,7 +71,7 @@ fn what_failed_or_waited_while_the_process_was_stopped_is_held_against_nobody() 
     dispatch.look(woken);
     assert_eq!(dispatch.ready_slots(), 16);
     assert_eq!(
-        dispatch.take_window(woken).wait.count(),
+        dispatch.take_window(woken).wait.counts().count(),
         16,
         "not the one that waited"
     );

@@ -231,7 +231,7 @@ fn left(node: &NodeId, known: &Known) -> EventDraft {
 #[cfg(test)]
 pub(super) mod tests {
     use tidepool_cluster::NumberedReports;
-    use tidepool_core::{LatencyHistogram, PoolName};
+    use tidepool_core::{LatencyCounts, PoolName};
 
     use super::*;
 
@@ -252,8 +252,8 @@ pub(super) mod tests {
             busy_slots: 0,
             ready_slots: 0,
             busy_slot_s: 0.0,
-            wait: LatencyHistogram::new(),
-            work: LatencyHistogram::new(),
+            wait: LatencyCounts::default(),
+            work: LatencyCounts::default(),
         };
         NumberedReports {
             number,
