@@ -17,6 +17,7 @@ mod reach;
 mod readiness;
 mod role_view;
 mod stores;
+mod succession;
 mod supervision;
 mod view;
 
@@ -34,8 +35,6 @@ use tidepool_console::{Console, Identity, OperatorToken, Setup};
 use tidepool_core::NodeId;
 use tidepool_core::status::SharedFleetView;
 use tidepool_feed::{Feed, FeedConfig};
-use tidepool_supervisor::decision_log::DecisionLog;
-use tidepool_supervisor::{Checkpoint, Keeper, Supervisor};
 use tidepool_telemetry::{Registry, Sampler, Spans, SpansConfig, build_registry, init_logs};
 use tidepool_worker::{Naming, Node, NodeConfig, NodePorts, PoolHosting, RestartPolicy};
 use tokio::signal::unix::{SignalKind, signal};
@@ -44,6 +43,7 @@ use tokio::sync::watch;
 use self::kinds::Pools;
 use self::listeners::Listener;
 use self::stores::Stores;
+use self::succession::{Seat, Succession};
 use self::view::View;
 use crate::cli::Output;
 use crate::settings::{self, Settings};
@@ -104,9 +104,9 @@ struct Running {
     operators: Listener,
     keda: Option<tidepool_keda::Server>,
     balancer: Addr<LoadBalancer>,
-    supervisor: Addr<Supervisor>,
-    /// What writes down what the controller learns and decides.
-    kept: (Keeper, Option<DecisionLog>),
+    seat: Seat,
+    /// Sees to it that somebody decides, as long as it is held.
+    succession: Succession,
     node: Addr<Node>,
     pools: Vec<Arc<Pool>>,
     draining: watch::Sender<bool>,
@@ -118,7 +118,6 @@ struct Running {
 impl Running {
     async fn start(settings: &Settings, started: Instant) -> anyhow::Result<Self> {
         let stores = Stores::open(&settings.store).await?;
-        let epoch = epoch::next(&stores.kv).await?;
         let feed_config = FeedConfig::new(format!("/tidepool/{NODE}"));
         let feed = Feed::start(Arc::clone(&stores.log), feed_config).await;
         let feed = feed.context("the event feed cannot be read from the store")?;
@@ -131,17 +130,13 @@ impl Running {
         let Pools {
             pools, hostings, ..
         } = built;
-        let plans = supervision::plans(&settings.pools, &pools);
-        let estate = supervision::Estate::load(&stores.kv, plans, &settings.controller, &feed);
-        let estate = estate.await?;
-        let kept = (estate.keeper.clone(), estate.log.clone());
-        let actors = Actors::start(estate, &pools, hostings, epoch, (&feed, &spans, &registry))?;
+        let outside = (&feed, &spans, &registry);
+        let actors = Actors::start(settings, &stores, (&pools, hostings), outside).await?;
         let clients = listeners::serve_clients(&settings.http, api.clone())?;
         let (draining, is_draining) = watch::channel(false);
         let view = View {
             name: NodeId::new(NODE)?,
-            supervisor: actors.view,
-            decider: actors.supervisor.clone(),
+            seat: actors.seat.clone(),
             workers: actors.workers,
             node: actors.node.clone(),
             stores: stores.clone(),
@@ -174,8 +169,8 @@ impl Running {
             operators,
             keda,
             balancer,
-            supervisor: actors.supervisor,
-            kept,
+            seat: actors.seat,
+            succession: actors.succession,
             node,
             pools,
             draining,
@@ -192,10 +187,11 @@ impl Running {
         self.draining.send_replace(true);
         self.finish_requests(settings.http.shutdown_grace).await;
         self.operators.handle.stop(true).await;
+        drop(self.succession);
         if let Some(keda) = self.keda.take() {
             keda.stop().await;
         }
-        if tokio::time::timeout(FLUSH_TIMEOUT, self.keep_state())
+        if tokio::time::timeout(FLUSH_TIMEOUT, self.seat.keep_state())
             .await
             .is_err()
         {
@@ -206,12 +202,10 @@ impl Running {
             Ok(Err(error)) => tracing::warn!(%error, "the last events were not written"),
             Err(_elapsed) => tracing::warn!("the last events were not written in time"),
         }
-        let (spans, stores, log) = (self.spans, self.stores, self.kept.1);
+        let (spans, stores, seat) = (self.spans, self.stores, self.seat);
         // The exporter and the store wait with their threads blocked.
         tokio::task::spawn_blocking(move || {
-            if let Some(log) = log {
-                log.flush();
-            }
+            seat.flush_log();
             spans.shutdown();
             stores.close();
         })
@@ -230,13 +224,6 @@ impl Running {
         if tokio::time::timeout_at(end, drained).await.is_err() {
             let left: u32 = self.pools.iter().map(|pool| pool.busy_slots()).sum();
             tracing::warn!(left, "some work did not end within the grace period");
-        }
-    }
-
-    /// Writes down what the controller knows, for the next one to go on with.
-    async fn keep_state(&self) {
-        if let Ok(saves) = self.supervisor.send(Checkpoint).await {
-            self.kept.0.finish(saves).await;
         }
     }
 
@@ -287,18 +274,17 @@ async fn finish_clients(
 /// The actors and what others look at them through.
 struct Actors {
     balancer: Addr<LoadBalancer>,
-    supervisor: Addr<Supervisor>,
+    seat: Seat,
+    succession: Succession,
     node: Addr<Node>,
-    view: tidepool_supervisor::SupervisorView,
     workers: Arc<parking_lot::RwLock<Vec<tidepool_core::WorkerReport>>>,
 }
 
 impl Actors {
-    fn start(
-        estate: supervision::Estate,
-        pools: &[Arc<Pool>],
-        hostings: Vec<PoolHosting>,
-        epoch: u64,
+    async fn start(
+        settings: &Settings,
+        stores: &Stores,
+        (pools, hostings): (&[Arc<Pool>], Vec<PoolHosting>),
         (feed, spans, registry): (&Feed, &Spans, &Registry),
     ) -> anyhow::Result<Self> {
         let to_supervisor = supervision::Mailbox::default();
@@ -315,15 +301,25 @@ impl Actors {
         });
         let workers = node.view();
         let node = node.start();
-        let ports = supervision::ports(supervision::to_node(&node), feed, spans, &estate);
-        let (view, supervisor) = supervision::start(epoch, estate, ports, registry)?;
-        to_supervisor.connect(supervisor.clone());
+        let (target, told, traced) = (node.clone(), feed.clone(), spans.clone());
+        let ground = succession::Ground {
+            kv: Arc::clone(&stores.kv),
+            plans: supervision::plans(&settings.pools, pools),
+            settings: settings.controller.clone(),
+            feed: feed.clone(),
+            registry: registry.clone(),
+            ports: Box::new(move |estate| {
+                supervision::ports(supervision::to_node(&target), &told, &traced, estate)
+            }),
+        };
+        let (seat, succession) = succession::start(ground).await?;
+        to_supervisor.connect(seat.clone());
         let balancer = LoadBalancer::new(pools.to_vec(), to_supervisor.pool_reports()).start();
         Ok(Self {
             balancer,
-            supervisor,
+            seat,
+            succession,
             node,
-            view,
             workers,
         })
     }

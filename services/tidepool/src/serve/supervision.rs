@@ -11,13 +11,13 @@ use tidepool_policy::{Policy, Rule};
 use tidepool_store::Kv;
 use tidepool_supervisor::decision_log::{DecisionLog, DecisionLogConfig};
 use tidepool_supervisor::{
-    DecisionSpan, DeskPorts, Inheritance, Keeper, Learning, NodeReports, OrderDesk, Patterns,
-    PoolPlan, PoolReports, Ports, Publish, Supervisor, SupervisorConfig, SupervisorView,
-    steady_wall_clock,
+    DecisionSpan, DeskPorts, Inheritance, Keeper, Learning, OrderDesk, Patterns, PoolPlan, Ports,
+    Publish, Supervisor, SupervisorConfig, SupervisorView, steady_wall_clock,
 };
 use tidepool_telemetry::{Registry, SpanKind, SpanRecord, Spans};
 use tidepool_worker::{Node, Target};
 
+use super::succession::Seat;
 use crate::settings::{self, PolicyKind};
 
 /// How each pool is sized.
@@ -199,21 +199,20 @@ pub(super) fn start(
 }
 
 /// Where reports go: to a supervisor that starts after those who report, because it orders them.
-/// A report that does not fit into its mailbox is lost; the next second brings another.
 #[derive(Clone, Default)]
-pub(super) struct Mailbox(Arc<OnceLock<Addr<Supervisor>>>);
+pub(super) struct Mailbox(Arc<OnceLock<Seat>>);
 
 impl Mailbox {
-    pub(super) fn connect(&self, supervisor: Addr<Supervisor>) {
+    pub(super) fn connect(&self, seat: Seat) {
         // Connected once, by the composition.
-        let _ = self.0.set(supervisor);
+        let _ = self.0.set(seat);
     }
 
     pub(super) fn node_reports(&self) -> Arc<dyn Fn(NodeReport) + Send + Sync> {
         let mailbox = self.clone();
         Arc::new(move |report| {
-            if let Some(supervisor) = mailbox.0.get() {
-                let _ = supervisor.try_send(NodeReports(report));
+            if let Some(seat) = mailbox.0.get() {
+                seat.take_node(report);
             }
         })
     }
@@ -221,8 +220,8 @@ impl Mailbox {
     pub(super) fn pool_reports(&self) -> ReportPorts {
         let mailbox = self.clone();
         Arc::new(move |reports| {
-            if let Some(supervisor) = mailbox.0.get() {
-                let _ = supervisor.try_send(PoolReports(reports));
+            if let Some(seat) = mailbox.0.get() {
+                seat.take_pools(reports);
             }
         })
     }

@@ -13,19 +13,17 @@ use tidepool_core::status::{
     ComponentHealth, DrainError, Explanation, FleetView, NodeStatus, PoolStatus, WorkerStatus,
 };
 use tidepool_core::{NodeId, PoolName, Timestamp, WorkerId, WorkerReport};
-use tidepool_supervisor::{Supervisor, SupervisorView};
 use tidepool_telemetry::Spans;
 use tidepool_worker::{DrainWorker, Node};
 
 use super::stores::Stores;
+use super::succession::Seat;
 use crate::version::VERSION;
 
 /// Everything that is asked on behalf of operators.
 pub(super) struct View {
     pub(super) name: NodeId,
-    pub(super) supervisor: SupervisorView,
-    /// Who decides, as long as it lives.
-    pub(super) decider: Addr<Supervisor>,
+    pub(super) seat: Seat,
     pub(super) node: Addr<Node>,
     pub(super) workers: Arc<RwLock<Vec<WorkerReport>>>,
     pub(super) stores: Stores,
@@ -34,11 +32,11 @@ pub(super) struct View {
 
 impl FleetView for View {
     fn pools(&self) -> Vec<PoolStatus> {
-        self.supervisor.pools()
+        self.seat.view().pools()
     }
 
     fn explain(&self, pool: &PoolName) -> Option<Explanation> {
-        self.supervisor.explain(pool)
+        self.seat.view().explain(pool)
     }
 
     fn workers(&self) -> Vec<WorkerStatus> {
@@ -60,15 +58,15 @@ impl FleetView for View {
     }
 
     fn change(&self, pool: &PoolName, change: PoolChange) -> ChangeFuture {
-        self.supervisor.change(pool, change)
+        self.seat.view().change(pool, change)
     }
 
     fn pattern(&self, pool: &PoolName) -> Option<serde_json::Value> {
-        self.supervisor.patterns().pattern(pool)
+        self.seat.view().patterns().pattern(pool)
     }
 
     fn forecast(&self, pool: &PoolName) -> Option<serde_json::Value> {
-        self.supervisor.patterns().forecast(pool, now())
+        self.seat.view().patterns().forecast(pool, now())
     }
 
     fn import_pattern(
@@ -77,12 +75,12 @@ impl FleetView for View {
         document: serde_json::Value,
         by: String,
     ) -> ImportFuture {
-        let patterns = self.supervisor.patterns().clone();
+        let patterns = self.seat.view().patterns().clone();
         Box::pin(patterns.import(pool.clone(), document, by))
     }
 
     fn series(&self, query: &SeriesQuery) -> Result<SeriesAnswer, SeriesError> {
-        self.supervisor.series(query, now())
+        self.seat.view().series(query, now())
     }
 
     fn nodes(&self) -> Vec<NodeStatus> {
@@ -112,11 +110,7 @@ impl FleetView for View {
 
     fn health(&self) -> Vec<ComponentHealth> {
         // The console adds the feed, which it serves itself.
-        vec![
-            self.stores.health(),
-            otlp(&self.spans),
-            supervision(&self.decider),
-        ]
+        vec![self.stores.health(), otlp(&self.spans), self.seat.health()]
     }
 }
 
@@ -140,21 +134,6 @@ pub(super) fn otlp(spans: &Spans) -> ComponentHealth {
         component: "otlp".to_owned(),
         state: state.to_owned(),
         detail,
-    }
-}
-
-/// Whether anybody decides how many workers there are. In a single process nobody takes over.
-pub(super) fn supervision(decider: &Addr<Supervisor>) -> ComponentHealth {
-    let (state, detail) = if decider.connected() {
-        ("ok", "decides every second")
-    } else {
-        let detail = "it panicked: every pool keeps its size until this process is restarted";
-        ("down", detail)
-    };
-    ComponentHealth {
-        component: "supervisor".to_owned(),
-        state: state.to_owned(),
-        detail: detail.to_owned(),
     }
 }
 

@@ -6,7 +6,7 @@ use tidepool_supervisor::Retire;
 
 use super::leadership::{Mandate, Standing};
 use super::*;
-use crate::serve::{supervision, view};
+use crate::serve::supervision;
 use crate::settings::{Inputs, Override, load};
 
 const LONG: Duration = Duration::from_secs(600);
@@ -136,24 +136,6 @@ async fn who_cannot_begin_several_times_lets_another_one_lead() {
     tries.expect("it resigns");
     leave.send(()).unwrap();
     office.await.unwrap();
-}
-
-#[actix::test]
-async fn a_supervisor_that_is_gone_is_shown_to_be_down() {
-    let (base, _folder) = base();
-    let reign = Reign::begin(&base, mandate(1), None, &mut None).await;
-    let reign = reign.unwrap();
-    let state = || view::supervision(&reign.supervisor).state;
-    assert_eq!(state(), "ok");
-    reign.supervisor.try_send(Retire).unwrap();
-    let told = async {
-        while state() != "down" {
-            tokio::task::yield_now().await;
-        }
-    };
-    let told = tokio::time::timeout(SOON, told).await;
-    told.expect("it is told");
-    reign.end(&base).await;
 }
 
 #[actix::test]

@@ -1,0 +1,216 @@
+//! The supervisor of a single process and, when it panics, the one after it. In a cluster another
+//! controller takes over; here nobody else is there. It goes on from what the store has, under a
+//! larger epoch. One that panics again and again is left alone in the end: every pool keeps its size,
+//! and that is told.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix::Addr;
+use parking_lot::RwLock;
+use prometheus::IntCounter;
+use serde_json::json;
+use tidepool_core::status::ComponentHealth;
+use tidepool_core::{EventDraft, NodeReport, PoolReport};
+use tidepool_feed::Feed;
+use tidepool_store::Kv;
+use tidepool_supervisor::decision_log::DecisionLog;
+use tidepool_supervisor::{
+    Checkpoint, Keeper, NodeReports, PoolPlan, PoolReports, Ports, Supervisor, SupervisorView,
+};
+use tidepool_telemetry::Registry;
+use tidepool_worker::{Restart, RestartPolicy, RestartState};
+use tokio::task::JoinHandle;
+
+use super::supervision::{self, Estate};
+use super::{NODE, epoch};
+use crate::settings;
+
+/// How often it is looked whether somebody decides.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// Longest wait for what one that panicked had handed over to be written.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// When another one begins.
+const RESTARTS: RestartPolicy = RestartPolicy {
+    restarts_max: 10,
+    window: Duration::from_secs(600),
+    backoff_min: Duration::from_secs(1),
+    backoff_max: Duration::from_secs(60),
+};
+
+/// What every supervisor of this process begins with.
+pub(super) struct Ground {
+    pub(super) kv: Arc<dyn Kv>,
+    pub(super) plans: Vec<PoolPlan>,
+    pub(super) settings: settings::Controller,
+    pub(super) feed: Feed,
+    pub(super) registry: Registry,
+    /// What one reaches out to.
+    pub(super) ports: Box<dyn Fn(&Estate) -> Ports + Send + Sync>,
+}
+
+/// Who decides at the moment. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Seat(Arc<RwLock<Sitting>>);
+
+struct Sitting {
+    epoch: u64,
+    view: SupervisorView,
+    supervisor: Addr<Supervisor>,
+    keeper: Keeper,
+    log: Option<DecisionLog>,
+    /// Whether nobody follows this one, which panicked.
+    has_given_up: bool,
+}
+
+impl Seat {
+    /// What is seen of the pools.
+    pub(super) fn view(&self) -> SupervisorView {
+        self.0.read().view.clone()
+    }
+
+    /// Takes the report of the node. One that does not fit into the mailbox is lost; the next second
+    /// brings another.
+    pub(super) fn take_node(&self, report: NodeReport) {
+        let _ = self.0.read().supervisor.try_send(NodeReports(report));
+    }
+
+    /// Takes the reports of the pools, likewise.
+    pub(super) fn take_pools(&self, reports: Vec<PoolReport>) {
+        let _ = self.0.read().supervisor.try_send(PoolReports(reports));
+    }
+
+    /// Writes down what is known, for the next process to go on with.
+    pub(super) async fn keep_state(&self) {
+        let (supervisor, keeper) = {
+            let sitting = self.0.read();
+            (sitting.supervisor.clone(), sitting.keeper.clone())
+        };
+        if let Ok(saves) = supervisor.send(Checkpoint).await {
+            keeper.finish(saves).await;
+        }
+    }
+
+    /// The decisions that wait to be written. Waits with its thread blocked.
+    pub(super) fn flush_log(&self) {
+        let log = self.0.read().log.clone();
+        if let Some(log) = log {
+            log.flush();
+        }
+    }
+
+    /// Whether anybody decides how many workers there are.
+    pub(super) fn health(&self) -> ComponentHealth {
+        let sitting = self.0.read();
+        let (state, detail) = match (sitting.supervisor.connected(), sitting.has_given_up) {
+            (true, _) => ("ok", "decides every second"),
+            (false, false) => ("down", "it panicked: another one begins in a moment"),
+            (false, true) => (
+                "down",
+                "it panicked too often: every pool keeps its size until this process is restarted",
+            ),
+        };
+        ComponentHealth {
+            component: "supervisor".to_owned(),
+            state: state.to_owned(),
+            detail: detail.to_owned(),
+        }
+    }
+}
+
+impl Ground {
+    async fn begin(&self) -> anyhow::Result<Sitting> {
+        let epoch = epoch::next(&self.kv).await?;
+        let plans = self.plans.clone();
+        let estate = Estate::load(&self.kv, plans, &self.settings, &self.feed).await?;
+        let (keeper, log) = (estate.keeper.clone(), estate.log.clone());
+        let ports = (self.ports)(&estate);
+        let (view, supervisor) = supervision::start(epoch, estate, ports, &self.registry)?;
+        Ok(Sitting {
+            epoch,
+            view,
+            supervisor,
+            keeper,
+            log,
+            has_given_up: false,
+        })
+    }
+}
+
+/// Watches over the seat until it is dropped.
+pub(super) struct Succession(JoinHandle<()>);
+
+impl Drop for Succession {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Starts the first supervisor, and sees to it that there is one.
+pub(super) async fn start(ground: Ground) -> anyhow::Result<(Seat, Succession)> {
+    let restarts = IntCounter::new(
+        "tidepool_supervisor_restarts_total",
+        "Supervisors that began because the one before panicked.",
+    )?;
+    ground.registry.register(Box::new(restarts.clone()))?;
+    let seat = Seat(Arc::new(RwLock::new(ground.begin().await?)));
+    let watch = watch(ground, seat.clone(), restarts);
+    Ok((seat, Succession(actix_web::rt::spawn(watch))))
+}
+
+async fn watch(ground: Ground, seat: Seat, restarts: IntCounter) {
+    let mut state = RestartState::default();
+    let mut looks = tokio::time::interval(LOOK_EVERY);
+    looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        looks.tick().await;
+        if seat.0.read().supervisor.connected() {
+            continue;
+        }
+        let pause = match state.crashed(&RESTARTS, Instant::now()) {
+            Restart::After(pause) => pause,
+            Restart::GiveUp => break,
+        };
+        tracing::error!(
+            ?pause,
+            "the supervisor panicked; another one begins after the pause"
+        );
+        tokio::time::sleep(pause).await;
+        match succeed(&ground, &seat).await {
+            Ok(()) => restarts.inc(),
+            Err(error) => tracing::error!(error = format!("{error:#}"), "no supervisor can begin"),
+        }
+    }
+    seat.0.write().has_given_up = true;
+    tracing::error!("the supervisor panicked too often: every pool keeps its size");
+}
+
+/// Puts another supervisor in the place of one that is gone, once what that one had handed over is
+/// written.
+async fn succeed(ground: &Ground, seat: &Seat) -> anyhow::Result<()> {
+    let keeper = seat.0.read().keeper.clone();
+    if tokio::time::timeout(WRITE_TIMEOUT, keeper.finish(Vec::new()))
+        .await
+        .is_err()
+    {
+        tracing::warn!("what the supervisor before had learned last was not written in time");
+    }
+    let flushed = seat.clone();
+    tokio::task::spawn_blocking(move || flushed.flush_log()).await?;
+    let next = ground.begin().await?;
+    ground.feed.publish(succeeded(next.epoch));
+    *seat.0.write() = next;
+    Ok(())
+}
+
+fn succeeded(epoch: u64) -> EventDraft {
+    let sentence = format!("{NODE} leads, under epoch {epoch}: the supervisor before panicked");
+    let data = json!({
+        "leader": NODE, "previous": NODE, "epoch": epoch, "sentence": sentence,
+    });
+    EventDraft::new("leader.changed", data)
+}
+
+#[cfg(test)]
+mod tests;
