@@ -342,7 +342,20 @@ impl Decision {
     /// The decision in one sentence for people.
     #[must_use]
     pub fn sentence(&self) -> String {
-        crate::sentence::sentence(self)
+        crate::sentence::sentence(self, None)
+    }
+
+    /// The same for those who know which order holds the pool: `hold` says who did what to it, until when
+    /// and why. It is part of the sentence where [`Self::tells_hold`].
+    #[must_use]
+    pub fn sentence_under(&self, hold: &str) -> String {
+        crate::sentence::sentence(self, Some(hold))
+    }
+
+    /// Whether the sentence tells that an order holds the pool.
+    #[must_use]
+    pub fn tells_hold(&self) -> bool {
+        crate::sentence::tells_hold(self)
     }
 }
 

@@ -4,10 +4,11 @@ use std::fmt::Write as _;
 
 use crate::decision::{Block, Bound, Decision, Direction, Reason, Signal};
 
-/// The decision in one sentence: what, why, and the numbers with their units.
-pub(crate) fn sentence(decision: &Decision) -> String {
+/// The decision in one sentence: what, why, and the numbers with their units. `hold` is the order that
+/// holds the pool, where somebody knows it.
+pub(crate) fn sentence(decision: &Decision, hold: Option<&str>) -> String {
     let mut text = opening(decision);
-    text.push_str(&cause(decision));
+    text.push_str(&cause(decision, hold));
     if let Some(limit) = limit(decision) {
         text.push_str(limit);
     }
@@ -32,7 +33,16 @@ fn opening(decision: &Decision) -> String {
     }
 }
 
-fn cause(decision: &Decision) -> String {
+/// Whether the sentence tells that an order holds the pool.
+pub(crate) fn tells_hold(decision: &Decision) -> bool {
+    match decision.reason {
+        Reason::Pinned | Reason::Paused => true,
+        Reason::Blocked => matches!(decision.blocked_by, Some(Block::Paused | Block::Pinned)),
+        _ => false,
+    }
+}
+
+fn cause(decision: &Decision, hold: Option<&str>) -> String {
     let score = decision
         .score
         .map_or_else(String::new, |score| format!(" (score {score:.2})"));
@@ -59,12 +69,16 @@ fn cause(decision: &Decision) -> String {
             decision.to
         ),
         Reason::Maximum => format!("{} is the most that this pool may have{score}", decision.to),
-        Reason::Blocked => blocked(decision, &score),
-        Reason::Pinned if decision.blocked_by.is_some() => {
-            format!("an operator pinned it; otherwise {}", asks(decision)) + &score
+        Reason::Blocked => blocked(decision, hold, &score),
+        Reason::Pinned => {
+            let pinned = hold.unwrap_or("an operator pinned it");
+            if decision.blocked_by.is_some() {
+                format!("{pinned}; otherwise {}{score}", asks(decision))
+            } else {
+                format!("{pinned}{score}")
+            }
         }
-        Reason::Pinned => format!("an operator pinned it{score}"),
-        Reason::Paused => format!("an operator paused the pool{score}"),
+        Reason::Paused => hold.unwrap_or("an operator paused the pool").to_owned() + &score,
         Reason::Spend => {
             asks(decision) + &score + ", but the worker-hours that the pool may cost are spent"
         }
@@ -95,7 +109,7 @@ fn enough(decision: &Decision, n: u32) -> String {
     }
 }
 
-fn blocked(decision: &Decision, score: &str) -> String {
+fn blocked(decision: &Decision, hold: Option<&str>, score: &str) -> String {
     let why = match decision.blocked_by {
         Some(Block::Cooldown) => "the last change was a moment ago",
         Some(Block::StartHold) => "this supervisor has only just taken over",
@@ -113,8 +127,8 @@ fn blocked(decision: &Decision, score: &str) -> String {
         }
         Some(Block::Unsettled) => "the last step has not had time to show yet",
         Some(Block::NodeMemory) => "the memory of a node is nearly full",
-        Some(Block::Paused) => "an operator paused the pool",
-        Some(Block::Pinned) => "an operator pinned the pool",
+        Some(Block::Paused) => hold.unwrap_or("an operator paused the pool"),
+        Some(Block::Pinned) => hold.unwrap_or("an operator pinned the pool"),
         Some(Block::NoEffect) => {
             "the workers added last brought no more answers: the bottleneck is elsewhere"
         }
@@ -321,5 +335,22 @@ mod tests {
             texts,
             ["20 us", "12.3 ms", "480 ms", "31 s", "10 min", "3 h"]
         );
+    }
+
+    #[test]
+    fn an_order_is_named_wherever_the_sentence_tells_of_one() {
+        let mut told = 0;
+        for reason in Reason::ALL {
+            for block in std::iter::once(None).chain(Block::ALL.iter().copied().map(Some)) {
+                let mut held = decision(7, 7, Direction::Hold, *reason);
+                held.blocked_by = block;
+                let text = held.sentence_under("ann holds it");
+                let names = text.contains("ann holds it");
+                assert_eq!(names, held.tells_hold(), "{reason} {block:?}: {text}");
+                assert_eq!(names, held.sentence().contains("an operator p"), "{text}");
+                told += u32::from(names);
+            }
+        }
+        assert!(told > 2);
     }
 }

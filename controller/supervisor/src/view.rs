@@ -179,15 +179,12 @@ fn decided(seen: &Seen) -> Decided {
 fn explanation(seen: &Seen, standing: &Standing) -> Explanation {
     let decision = &seen.decision;
     let change = seen.last_change.as_ref();
-    let mut sentence = decision.sentence();
     let order = order_sentence(standing);
     // The decision knows that somebody holds it, and not who: an order is named once.
-    let named = order.as_deref().and_then(|order| {
-        let anonymous = HELD_BY_SOMEBODY.iter().find(|of| sentence.contains(**of))?;
-        Some(sentence.replacen(anonymous, order, 1))
-    });
-    let is_named = named.is_some();
-    sentence = named.unwrap_or(sentence);
+    let hold = order.as_deref().filter(|_| standing.hold.is_some());
+    let hold = hold.filter(|_| decision.tells_hold());
+    let is_named = hold.is_some();
+    let mut sentence = hold.map_or_else(|| decision.sentence(), |by| decision.sentence_under(by));
     // A pool at rest is explained by what brought it to its size.
     if let Some(change) = change.filter(|change| change.at < seen.at) {
         let ago_s = seen.at.since(change.at).as_secs();
@@ -218,13 +215,6 @@ fn explanation(seen: &Seen, standing: &Standing) -> Explanation {
         shadows: seen.shadows.clone(),
     }
 }
-
-/// How a decision names an order that holds it.
-const HELD_BY_SOMEBODY: [&str; 3] = [
-    "an operator pinned it",
-    "an operator pinned the pool",
-    "an operator paused the pool",
-];
 
 /// What a shadow can and cannot tell.
 const SHADOW_NOTE: &str = "A shadow decides about the live fleet, from its present target on: it \

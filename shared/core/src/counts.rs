@@ -71,10 +71,8 @@ impl LatencyCounts {
                 Ordering::Equal => (*l, n.saturating_add(*m)),
                 Ordering::Greater => (*r, *m),
             };
-            (
-                left.next_if(|(us, _)| *us == pair.0),
-                right.next_if(|(us, _)| *us == pair.0),
-            );
+            left.next_if(|(us, _)| *us == pair.0);
+            right.next_if(|(us, _)| *us == pair.0);
             sum.push(pair);
         }
         sum.extend(left.chain(right));
@@ -148,7 +146,7 @@ impl LatencyCounts {
             seen = seen.saturating_add(*count);
             seen >= rank
         };
-        let (us, _) = self.pairs.iter().find(reaches).or(self.pairs.last())?;
+        let (us, _) = self.pairs.iter().find(reaches).or_else(|| self.pairs.last())?;
         Some(Duration::from_micros(*us))
     }
 
