@@ -25,9 +25,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix::{Actor, Addr};
+use actix::{Actor, Addr, AsyncContext, Context};
 use actix_web::web;
-use anyhow::Context;
+use anyhow::Context as _;
 use tidepool_balancer::{
     Api, ApiConfig, BalancerMetrics, Close, DismissWaiting, Keep, LoadBalancer, Pool,
 };
@@ -300,20 +300,23 @@ impl Actors {
             },
         });
         let workers = node.view();
-        let node = node.start();
-        let (target, told, traced) = (node.clone(), feed.clone(), spans.clone());
+        // It begins last: its first report brings up the first workers, if somebody is there to decide.
+        let begins = Context::<Node>::new();
+        let (target, told, traced) = (begins.address(), feed.clone(), spans.clone());
         let ground = succession::Ground {
             kv: Arc::clone(&stores.kv),
             plans: supervision::plans(&settings.pools, pools),
             settings: settings.controller.clone(),
             feed: feed.clone(),
             registry: registry.clone(),
+            restarts: succession::RESTARTS,
             ports: Box::new(move |estate| {
                 supervision::ports(supervision::to_node(&target), &told, &traced, estate)
             }),
         };
         let (seat, succession) = succession::start(ground).await?;
         to_supervisor.connect(seat.clone());
+        let node = begins.run(node);
         let balancer = LoadBalancer::new(pools.to_vec(), to_supervisor.pool_reports()).start();
         Ok(Self {
             balancer,

@@ -146,7 +146,11 @@ impl LatencyCounts {
             seen = seen.saturating_add(*count);
             seen >= rank
         };
-        let (us, _) = self.pairs.iter().find(reaches).or_else(|| self.pairs.last())?;
+        let (us, _) = self
+            .pairs
+            .iter()
+            .find(reaches)
+            .or_else(|| self.pairs.last())?;
         Some(Duration::from_micros(*us))
     }
 

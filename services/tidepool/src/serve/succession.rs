@@ -32,7 +32,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// When another one begins.
-const RESTARTS: RestartPolicy = RestartPolicy {
+pub(super) const RESTARTS: RestartPolicy = RestartPolicy {
     restarts_max: 10,
     window: Duration::from_secs(600),
     backoff_min: Duration::from_secs(1),
@@ -46,6 +46,7 @@ pub(super) struct Ground {
     pub(super) settings: settings::Controller,
     pub(super) feed: Feed,
     pub(super) registry: Registry,
+    pub(super) restarts: RestartPolicy,
     /// What one reaches out to.
     pub(super) ports: Box<dyn Fn(&Estate) -> Ports + Send + Sync>,
 }
@@ -168,7 +169,7 @@ async fn watch(ground: Ground, seat: Seat, restarts: IntCounter) {
         if seat.0.read().supervisor.connected() {
             continue;
         }
-        let pause = match state.crashed(&RESTARTS, Instant::now()) {
+        let pause = match state.crashed(&ground.restarts, Instant::now()) {
             Restart::After(pause) => pause,
             Restart::GiveUp => break,
         };
