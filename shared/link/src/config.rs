@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidepool_wire::frame::{FRAME_BODY_MAX, HelloLimits, InstanceId, Role};
+use tidepool_wire::frame::{FRAME_BODY_MAX, HelloLimits, InstanceId, Role, VERSIONS, Versions};
 
 use crate::secret::Secret;
 
@@ -99,6 +99,8 @@ impl Default for Patience {
 pub struct LinkConfig {
     /// Who this process is.
     pub local: Local,
+    /// The versions that it speaks: [`VERSIONS`], but for tests of another release's.
+    pub versions: Versions,
     /// What peers must know too. Without one, links go to this machine only.
     pub secret: Option<Secret>,
     /// What a link may hold.
@@ -113,6 +115,7 @@ impl LinkConfig {
     pub fn new(local: Local, secret: Option<Secret>) -> Self {
         Self {
             local,
+            versions: VERSIONS,
             secret,
             limits: Limits::default(),
             patience: Patience::default(),

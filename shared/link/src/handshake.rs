@@ -11,7 +11,7 @@
 //! While a secret is replaced a side may know two. The first HELLO has a code over itself, from which
 //! the server sees which one its client knows; a server of before this release does not look at it.
 
-use tidepool_wire::frame::{Hello, HelloLimits, LinkKind, Mac, Nonce, Role, VERSIONS, Versions};
+use tidepool_wire::frame::{Hello, HelloLimits, LinkKind, Mac, Nonce, Role, Versions};
 
 use crate::config::LinkConfig;
 use crate::peer::Peer;
@@ -21,7 +21,7 @@ use crate::secret::{Key, Secret};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// No version that both speak.
-    #[error("no common version: this side speaks {} to {}, the peer {} to {}", .ours.min, .ours.max, .theirs.min, .theirs.max)]
+    #[error("no common version of the link: this side speaks {} to {}, the peer {} to {}; put the older of the two on a release in between", .ours.min, .ours.max, .theirs.min, .theirs.max)]
     Versions {
         /// Those of this side.
         ours: Versions,
@@ -136,7 +136,7 @@ impl Said<'_> {
 
 fn hello(config: &LinkConfig, kind: LinkKind, nonce: Nonce) -> Hello {
     Hello {
-        versions: VERSIONS,
+        versions: config.versions,
         role: config.local.role,
         name: config.local.name.clone(),
         instance: config.local.instance,
@@ -174,7 +174,7 @@ fn greet(config: &LinkConfig, theirs: &Hello, is_loopback: bool) -> Result<u8, R
     if theirs.role != expected {
         return Err(Refused::Role(theirs.role.as_str()));
     }
-    let ours = VERSIONS;
+    let ours = config.versions;
     ours.common(theirs.versions).ok_or(Refused::Versions {
         ours,
         theirs: theirs.versions,

@@ -5,8 +5,9 @@
 
 mod connection;
 mod host;
+mod rebuffs;
 
-use std::net::TcpListener;
+use std::net::{IpAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,6 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
 pub use host::{Answer, Host, Outcome, Steering};
+use rebuffs::Rebuffs;
 
 use crate::config::LinkConfig;
 use crate::greeting;
@@ -61,6 +63,7 @@ struct Shared {
     open: watch::Sender<usize>,
     /// Data links that are open.
     working: watch::Sender<usize>,
+    rebuffs: Mutex<Rebuffs>,
 }
 
 /// A thread that connections are handed to.
@@ -106,6 +109,7 @@ impl Server {
             threads: Mutex::default(),
             open: watch::Sender::new(0),
             working: watch::Sender::new(0),
+            rebuffs: Mutex::default(),
         }))
     }
 
@@ -201,12 +205,14 @@ impl Server {
         } = handed;
         let config = &self.0.config;
         let limit = config.patience.greeting;
+        let from = stream.peer_addr().ok().map(|addr| addr.ip());
         let greeted = tokio::time::timeout(limit, self.welcome(stream)).await;
         drop(stranger);
         let greeted = match greeted.unwrap_or(Err(Closed::Silent(limit))) {
             Ok(greeted) => greeted,
-            Err(why) => return tracing::warn!(%why, "a link was not made"),
+            Err(why) => return self.rebuff(from, &why),
         };
+        self.0.rebuffs.lock().forgive(from);
         let (name, kind) = (greeted.peer.name.clone(), greeted.peer.kind);
         let phase = self.0.phase.subscribe();
         let why = match kind {
@@ -220,6 +226,16 @@ impl Server {
             }
         };
         tracing::debug!(peer = %name, kind = kind.as_str(), %why, "a link ended");
+    }
+
+    /// Tells why a link was not made: a refusal once, for it does not pass by itself.
+    fn rebuff(&self, from: Option<IpAddr>, why: &Closed) {
+        if let Closed::Refused(refused) = why
+            && !self.0.rebuffs.lock().note(from, refused)
+        {
+            return tracing::debug!(?from, %why, "a link was not made, again");
+        }
+        tracing::warn!(?from, %why, "a link was not made");
     }
 
     async fn welcome(&self, stream: std::net::TcpStream) -> Result<greeting::Greeted, Closed> {
@@ -262,6 +278,12 @@ impl Server {
             }
             advances
         });
+    }
+
+    /// Greetings that ended with a refusal, of either side.
+    #[must_use]
+    pub fn refusals(&self) -> u64 {
+        self.0.rebuffs.lock().count()
     }
 
     /// Connections that are open, greeted or not.

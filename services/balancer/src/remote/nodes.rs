@@ -119,14 +119,13 @@ struct Attended {
 /// Links to one address again and again, as long as the directory lists it.
 async fn keep_linked(shared: Rc<Shared>, addr: String, mut is_listed: watch::Receiver<bool>) {
     let mut pause = AGAIN_AFTER.0;
-    let mut is_distrust_told = false;
+    let mut told = None;
     while *is_listed.borrow_and_update() {
         match live(&shared, &addr).await {
-            Ok(()) => (pause, is_distrust_told) = (AGAIN_AFTER.0, false),
-            // That of certificates does not pass by itself, as that of a node that starts does.
-            Err(Closed::Tls(why)) if !is_distrust_told => {
-                tracing::warn!(addr, %why, "a node cannot be reached: TLS failed");
-                is_distrust_told = true;
+            Ok(()) => (pause, told) = (AGAIN_AFTER.0, None),
+            Err(why) if is_lasting(&why) && told.as_ref() != Some(&why) => {
+                tracing::warn!(addr, %why, "a node cannot be reached");
+                told = Some(why);
             }
             Err(why) => tracing::debug!(addr, %why, "a node cannot be reached"),
         }
@@ -138,6 +137,11 @@ async fn keep_linked(shared: Rc<Shared>, addr: String, mut is_listed: watch::Rec
             _ = is_listed.wait_for(|is_listed| !is_listed) => {}
         }
     }
+}
+
+/// Whether it does not pass by itself, as what keeps a node that starts does: somebody has to be told.
+fn is_lasting(why: &Closed) -> bool {
+    matches!(why, Closed::Tls(_) | Closed::Refused(_))
 }
 
 /// One life of a node, from its greeting to its end; or why there was no greeting.
@@ -320,6 +324,8 @@ impl Drop for Seated<'_> {
 
 #[cfg(test)]
 mod tests {
+    use tidepool_link::Refused;
+
     use super::*;
 
     fn ms(ms: u64) -> Duration {
@@ -351,6 +357,15 @@ mod tests {
         assert!(!silence.is_silent(woken));
         assert_eq!(silence.due(), Some(woken + SILENT_AFTER));
         assert!(silence.is_silent(woken + SILENT_AFTER + ms(5)));
+    }
+
+    #[test]
+    fn what_does_not_pass_by_itself_is_told() {
+        let refused = "no common version".to_owned();
+        assert!(is_lasting(&Closed::Refused(Refused::ByPeer(refused))));
+        assert!(is_lasting(&Closed::Tls("unknown issuer".to_owned())));
+        assert!(!is_lasting(&Closed::Io("connection refused".to_owned())));
+        assert!(!is_lasting(&Closed::Eof));
     }
 
     #[test]

@@ -7,3 +7,4 @@ mod greeting;
 mod support;
 #[cfg(feature = "tls")]
 mod tls;
+mod versions;

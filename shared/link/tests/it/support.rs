@@ -1,6 +1,6 @@
 //! A node that does what requests ask of it, and peers that only know the frames.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -139,6 +139,8 @@ pub(crate) struct Script {
     /// Held requests go on when this is set.
     pub(crate) gate: watch::Sender<bool>,
     pub(crate) steerings: RefCell<Vec<Steering>>,
+    /// The version of the link that the last request came by.
+    pub(crate) version: Cell<u8>,
     pub(crate) worker: WorkerId,
 }
 
@@ -148,6 +150,7 @@ impl Script {
             log: Log::new(),
             gate: watch::Sender::new(false),
             steerings: RefCell::default(),
+            version: Cell::default(),
             worker: WorkerId::from_text(worker),
         })
     }
@@ -162,7 +165,8 @@ impl Script {
 }
 
 impl Host for Script {
-    fn request(&self, _peer: &Rc<Peer>, request: Request, payload: Bytes) -> Answer {
+    fn request(&self, peer: &Rc<Peer>, request: Request, payload: Bytes) -> Answer {
+        self.version.set(peer.version);
         match request.kind.as_str() {
             "echo" => Answer::Now(self.answer(payload)),
             "reject" => Answer::Now(Outcome::Rejected(Reject {

@@ -303,6 +303,50 @@ fn fields_that_a_newer_version_appends_are_skipped_whatever_they_are() {
     assert_eq!(read, Ok(Frame::Reject { id: 5, reject }));
 }
 
+/// The frame as a newer minor release writes it: with fields behind those of every header, payloads
+/// where they were.
+fn with_newer_fields(frame: &Frame) -> Vec<u8> {
+    let mut bare = frame.clone();
+    let payload = match &mut bare {
+        Frame::Request { payload, .. } | Frame::Response { payload, .. } => std::mem::take(payload),
+        _ => Bytes::new(),
+    };
+    let mut bytes = bytes_of(&bare);
+    let fields = match &bare {
+        // Its failure, which is not there, has to be said before what follows it.
+        Frame::Response { response, .. } if response.failed.is_none() => 1,
+        _ => 0,
+    };
+    (0..fields).for_each(|_| Writer(&mut bytes).nil());
+    bytes[FRAME_HEADER_BYTES] += fields + 3;
+    let mut w = Writer(&mut bytes);
+    w.text("lz4", 3);
+    w.map(1);
+    w.uint(7_u8);
+    w.array(2);
+    w.nil();
+    w.bytes(&[0xff; 40]);
+    w.flag(true);
+    bytes.extend_from_slice(&payload);
+    let len = u32::try_from(bytes.len() - 4).unwrap();
+    bytes[..4].copy_from_slice(&len.to_be_bytes());
+    bytes
+}
+
+proptest! {
+    #[test]
+    fn every_header_may_grow_and_its_payload_stays(frame in frame(), next in frame()) {
+        let has_fields = matches!(
+            frame,
+            Frame::Request { .. } | Frame::Response { .. } | Frame::Reject { .. }
+                | Frame::Credit(_) | Frame::Ping(_)
+        );
+        prop_assume!(has_fields);
+        let bytes = [with_newer_fields(&frame), bytes_of(&next)].concat();
+        prop_assert_eq!(frames_of(&bytes).unwrap(), [frame, next]);
+    }
+}
+
 #[test]
 fn optional_fields_that_are_missing_at_the_end_have_their_default_and_others_are_an_error() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
