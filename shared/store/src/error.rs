@@ -106,6 +106,14 @@ pub enum StoreError {
         /// Why, and what to do, for operators.
         reason: String,
     },
+    /// A release that this one cannot follow has written there. Nothing is read or written.
+    #[error("{backend} is not for this release: {reason}")]
+    Incompatible {
+        /// `redis`.
+        backend: &'static str,
+        /// Why, and what to do, for operators.
+        reason: String,
+    },
     /// The store was closed.
     #[error("the store is closed")]
     Closed,

@@ -30,6 +30,7 @@ mod clock;
 mod embedded;
 mod error;
 mod fenced;
+mod layout;
 mod limits;
 mod port;
 mod remote;
@@ -40,6 +41,7 @@ pub use clock::{Clock, steady_clock};
 pub use embedded::EmbeddedStore;
 pub use error::StoreError;
 pub use fenced::FencedKv;
+pub use layout::Layout;
 pub use limits::{
     APPEND_BYTES_MAX, APPEND_RECORDS_MAX, DOCUMENT_BYTES_MAX, GROUP_LEN_MAX, MISSED_RECORDS_MAX,
     NAME_BYTES_MAX, READ_BYTES_MAX, READ_RECORDS_MAX, RECORD_BYTES_MAX, TTL_MAX, VALUE_BYTES_MAX,

@@ -10,8 +10,10 @@
 
 mod circuit;
 mod kv;
+mod layout;
 mod link;
 mod names;
+mod patience;
 mod refusal;
 mod roster;
 mod script;
@@ -26,6 +28,7 @@ use redis::{RedisResult, ScriptInvocation};
 use tidepool_core::status::ComponentHealth;
 
 use crate::error::StoreError;
+use crate::layout::Layout;
 use crate::limits::{
     MISSED_RECORDS_MAX, READ_BYTES_MAX, READ_RECORDS_MAX, check, check_append, check_epoch,
     check_name, ttl_ms,
@@ -52,7 +55,8 @@ impl RedisStore {
     ///
     /// # Errors
     /// As [`Self::open`]; [`StoreError::Unavailable`] when the server does not answer within a
-    /// second, [`StoreError::Refused`] when it does not let us in.
+    /// second, [`StoreError::Refused`] when it does not let us in, [`StoreError::Incompatible`] when
+    /// a release that this one cannot follow has written there.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         let store = Self::open(url)?;
         store.ping().await?;
@@ -71,8 +75,17 @@ impl RedisStore {
     /// [`StoreError::Invalid`] when the URL is none, [`StoreError::Io`] when its certificates
     /// cannot be read.
     pub fn open(url: &str) -> Result<Self, StoreError> {
+        Self::open_as(url, Layout::CURRENT)
+    }
+
+    /// [`Self::open`], as a release of another layout: what two releases do to one store can be
+    /// tried out with it.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_as(url: &str, layout: Layout) -> Result<Self, StoreError> {
         Ok(Self {
-            link: Link::open(url)?,
+            link: Link::open(url, layout)?,
         })
     }
 
@@ -83,10 +96,10 @@ impl RedisStore {
         self.link.health()
     }
 
-    /// Asks the server for a sign of life.
+    /// Asks the server for a sign of life, after a look at the layout of what it holds.
     ///
     /// # Errors
-    /// When there is none within a second.
+    /// When there is none within a second; [`StoreError::Incompatible`].
     pub async fn ping(&self) -> Result<(), StoreError> {
         self.link
             .run(|mut redis| async move { redis::cmd("PING").exec_async(&mut redis).await })

@@ -59,7 +59,7 @@ struct Balancer {
 
 impl Balancer {
     async fn start(settings: &Settings, started: Instant) -> anyhow::Result<Self> {
-        let ground = Ground::open(settings, started)?;
+        let ground = Ground::open(settings, started).await?;
         let metrics = BalancerMetrics::register(&ground.registry)?;
         let log = Arc::clone(&ground.stores.log);
         let mut built = kinds::Pools::build(&settings.pools, log, &metrics)?;

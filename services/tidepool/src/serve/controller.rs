@@ -87,8 +87,8 @@ struct Sitting {
 
 impl Base {
     /// Opens the store and begins to follow what is told there.
-    fn open(settings: &Settings, started: Instant) -> anyhow::Result<Arc<Self>> {
-        let ground = Ground::open(settings, started)?;
+    async fn open(settings: &Settings, started: Instant) -> anyhow::Result<Arc<Self>> {
+        let ground = Ground::open(settings, started).await?;
         // Nothing is served here: the pools only say what they are.
         let metrics = BalancerMetrics::register(&Registry::new())?;
         let log = Arc::clone(&ground.stores.log);
@@ -122,7 +122,7 @@ struct Controller {
 
 impl Controller {
     async fn start(settings: &Settings, started: Instant) -> anyhow::Result<Self> {
-        let base = Base::open(settings, started)?;
+        let base = Base::open(settings, started).await?;
         let lease = Arc::clone(&base.ground.stores.lease);
         let instance = tidepool_link::instance_id()?;
         let election = Election::start(lease, base.ground.name.as_str(), instance);

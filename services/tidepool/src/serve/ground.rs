@@ -39,10 +39,10 @@ pub(super) struct Ground {
 }
 
 impl Ground {
-    pub(super) fn open(settings: &Settings, started: Instant) -> anyhow::Result<Self> {
+    pub(super) async fn open(settings: &Settings, started: Instant) -> anyhow::Result<Self> {
         let name = settings.node.name.clone();
         // Whoever serves does not wait for the store: it may be away just now.
-        let stores = Stores::join(&settings.store)?;
+        let stores = Stores::join(&settings.store).await?;
         let feed_config = FeedConfig::new(format!("/tidepool/{name}"));
         Ok(Self {
             heard: Arc::new(Heard::follow(&stores.kv)),

@@ -63,7 +63,7 @@ impl NodeRole {
     async fn start(settings: &Settings, started: Instant) -> anyhow::Result<Self> {
         // First of all: what cannot be listened on is told before anything runs.
         let listener = bind(settings.node.addr)?;
-        let ground = Ground::open(settings, started)?;
+        let ground = Ground::open(settings, started).await?;
         // Requests are counted once, by the balancer that they came to.
         let metrics = BalancerMetrics::register(&Registry::new())?;
         let log = Arc::clone(&ground.stores.log);

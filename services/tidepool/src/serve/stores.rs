@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use tidepool_core::status::ComponentHealth;
-use tidepool_store::{EmbeddedStore, Kv, Lease, Log, RedisStore, Roster};
+use tidepool_store::{EmbeddedStore, Kv, Lease, Log, RedisStore, Roster, StoreError};
 
 use crate::settings::Store;
 
@@ -38,13 +38,17 @@ impl Stores {
         }
     }
 
-    /// For one of several processes: a server that is away is waited for while it serves.
-    pub(super) fn join(configured: &Store) -> anyhow::Result<Self> {
+    /// For one of several processes: a server that is away is waited for while it serves. One that
+    /// holds what this release cannot read will not become better by waiting.
+    pub(super) async fn join(configured: &Store) -> anyhow::Result<Self> {
         match configured {
             Store::Embedded { path } => Self::embedded(path),
             Store::Redis { url } => {
                 let store = RedisStore::open(url.expose());
                 let store = store.context("Redis cannot be used as the store")?;
+                if let Err(error @ StoreError::Incompatible { .. }) = store.ping().await {
+                    return Err(error).context("Redis cannot be used as the store");
+                }
                 Ok(Self::redis(Arc::new(store)))
             }
         }

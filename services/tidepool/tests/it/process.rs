@@ -65,6 +65,23 @@ impl Start {
         }
     }
 
+    fn command(&self) -> Command {
+        let mut command = command(&self.folder);
+        command
+            .args(self.role)
+            .args(["--api-addr", "127.0.0.1:0", "-o", "jsonl"])
+            .args(["--operator-addr", "127.0.0.1:0"])
+            .env("TIDEPOOL_STORE__PATH", self.folder.join("data"))
+            .envs(self.variables.clone());
+        command
+    }
+
+    /// Starts what is not to come up, and waits for its end; what it said is there.
+    pub(crate) async fn refused(self) -> std::process::Output {
+        let ended = tokio::time::timeout(START_MAX, self.command().output()).await;
+        ended.expect("its end").expect("the program starts")
+    }
+
     /// Starts it and waits until it says where it listens.
     pub(crate) async fn run(self) -> Tidepool {
         let log = self.folder.join("tidepool.log");
@@ -72,12 +89,8 @@ impl Start {
             .create(true)
             .append(true)
             .open(&log);
-        let mut child = command(&self.folder)
-            .args(self.role)
-            .args(["--api-addr", "127.0.0.1:0", "-o", "jsonl"])
-            .args(["--operator-addr", "127.0.0.1:0"])
-            .env("TIDEPOOL_STORE__PATH", self.folder.join("data"))
-            .envs(self.variables)
+        let mut child = self
+            .command()
             .stdout(Stdio::piped())
             .stderr(appended.expect("a log file"))
             .spawn()

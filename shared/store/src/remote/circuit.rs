@@ -38,6 +38,8 @@ pub(super) struct Circuit {
 struct Away {
     since: Timestamp,
     reason: String,
+    /// It answers, but holds what this release cannot read.
+    is_incompatible: bool,
 }
 
 impl Circuit {
@@ -45,6 +47,7 @@ impl Circuit {
     pub(super) fn admit(&self) -> Result<Era, StoreError> {
         match &self.away {
             None => Ok(self.era),
+            Some(away) if away.is_incompatible => Err(incompatible(away.reason.clone())),
             Some(away) => Err(unavailable(away.text())),
         }
     }
@@ -59,8 +62,21 @@ impl Circuit {
         self.away = Some(Away {
             since,
             reason: reason.to_owned(),
+            is_incompatible: false,
         });
         is_news
+    }
+
+    /// Notes that nothing of what the server holds may be touched. True when that is news.
+    pub(super) fn mismatched(&mut self, era: Era, reason: &str, now: Timestamp) -> bool {
+        let was_so = |away: &Away| away.is_incompatible && away.reason == reason;
+        let is_known = self.away.as_ref().is_some_and(was_so);
+        self.lost(era, reason, now);
+        match &mut self.away {
+            Some(away) if era == self.era => away.is_incompatible = true,
+            _ => return false,
+        }
+        !is_known
     }
 
     /// Notes that the server answers a probe. Tells for how long it was away.
@@ -122,12 +138,24 @@ impl Circuit {
 
 impl Away {
     fn text(&self) -> String {
-        format!("away since {}: {}", self.since.rfc3339(), self.reason)
+        let what = if self.is_incompatible {
+            "of no use"
+        } else {
+            "away"
+        };
+        format!("{what} since {}: {}", self.since.rfc3339(), self.reason)
     }
 }
 
 pub(super) fn unavailable(reason: String) -> StoreError {
     StoreError::Unavailable {
+        backend: "redis",
+        reason,
+    }
+}
+
+fn incompatible(reason: String) -> StoreError {
+    StoreError::Incompatible {
         backend: "redis",
         reason,
     }
@@ -203,6 +231,24 @@ mod tests {
         circuit.lost(era, "gone", at(1));
         circuit.answered(era, at(2));
         assert!(circuit.admit().is_err());
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_left_alone_until_a_probe_finds_otherwise() {
+        let mut circuit = Circuit::default();
+        let era = circuit.admit().unwrap();
+        circuit.lost(era, "starting", at(1_000));
+        assert!(circuit.mismatched(era, "layout 9", at(2_000)));
+        assert!(!circuit.mismatched(era, "layout 9", at(3_000)), "known");
+        let error = circuit.admit().unwrap_err();
+        assert!(matches!(error, StoreError::Incompatible { .. }), "{error}");
+        let health = circuit.health("h:1", at(3_000));
+        assert_eq!(health.state, "down");
+        assert!(health.detail.contains("of no use since 1970"), "{health:?}");
+        circuit.back(at(4_000));
+        assert!(circuit.admit().is_ok());
+        assert!(!circuit.mismatched(era, "layout 9", at(5_000)), "of before");
+        assert!(circuit.admit().is_ok());
     }
 
     #[test]

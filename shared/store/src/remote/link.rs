@@ -15,10 +15,13 @@ use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 
 use super::circuit::{Circuit, Era, probe_delay, unavailable};
+use super::layout::settle;
+use super::patience::outlast;
 use super::refusal::{Effect, explain};
 use super::server::{Server, warnings};
 use crate::clock::{Clock, steady_clock};
 use crate::error::StoreError;
+use crate::layout::Layout;
 use crate::port::StoreFuture;
 
 /// An operation answers or fails within this time. A little less than the second that is
@@ -53,6 +56,9 @@ impl std::fmt::Debug for Link {
 
 struct Shared {
     server: Server,
+    layout: Layout,
+    /// Whether the server has said that this release can read what it holds.
+    is_settled: AtomicBool,
     current: Mutex<Current>,
     admitted: Semaphore,
     in_flight: Semaphore,
@@ -71,7 +77,7 @@ struct Current {
 
 impl Link {
     /// Prepares a link and begins to connect. Needs a tokio runtime around it.
-    pub(super) fn open(url: &str) -> Result<Self, StoreError> {
+    pub(super) fn open(url: &str, layout: Layout) -> Result<Self, StoreError> {
         let server = Server::parse(url)?;
         let runtime = Handle::try_current().map_err(|_| StoreError::Invalid {
             what: "the Redis store",
@@ -82,6 +88,8 @@ impl Link {
         let made_at = clock();
         let shared = Arc::new(Shared {
             server,
+            layout,
+            is_settled: AtomicBool::new(false),
             current: Mutex::new(Current {
                 connection,
                 made_at,
@@ -149,10 +157,23 @@ impl Shared {
         F: Future<Output = RedisResult<T>>,
     {
         let _place = self.in_flight.acquire().await;
-        match operation(self.connection()).await {
-            Err(error) if error.is_connection_refusal() => operation(self.connection()).await,
+        match self.once(&operation).await {
+            Err(error) if error.is_connection_refusal() => self.once(&operation).await,
             outcome => outcome,
         }
+    }
+
+    /// The first operations may be faster than the first probe; they look at the layout too.
+    async fn once<T, F>(&self, operation: &impl Fn(ConnectionManager) -> F) -> RedisResult<T>
+    where
+        F: Future<Output = RedisResult<T>>,
+    {
+        let mut connection = self.connection();
+        if !self.is_settled.load(Ordering::Acquire) {
+            settle(&mut connection, self.layout).await?;
+            self.is_settled.store(true, Ordering::Release);
+        }
+        operation(connection).await
     }
 
     /// Ends when an operation of this era has waited for long enough.
@@ -161,10 +182,12 @@ impl Shared {
         let others = async {
             // The sender is here.
             let _ = lost.wait_for(|lost| *lost == Some(era)).await;
-            tokio::time::sleep(LAST_CHANCE).await;
+            outlast(LAST_CHANCE).await;
         };
-        // Either says enough.
-        let _ = tokio::time::timeout(OPERATION_TIMEOUT, others).await;
+        tokio::select! {
+            () = others => {}
+            () = outlast(OPERATION_TIMEOUT) => {}
+        }
     }
 
     fn connection(&self) -> ConnectionManager {
@@ -179,11 +202,10 @@ impl Shared {
 
     fn failed(self: &Arc<Self>, era: Era, error: &RedisError) -> StoreError {
         let (effect, error) = explain(error);
-        let reason = reason(&error);
         match effect {
-            Effect::Away => self.lose(era, reason),
+            Effect::Away => self.lose(era, &error),
             Effect::Refused | Effect::Moved => {
-                let now = (self.clock)();
+                let (now, reason) = ((self.clock)(), reason(&error));
                 if self.circuit.lock().refused(reason, now) {
                     tracing::error!(server = self.server.name, reason, "Redis refuses");
                 }
@@ -199,15 +221,26 @@ impl Shared {
     /// makes another.
     fn fell_silent(self: &Arc<Self>, era: Era) -> StoreError {
         let reason = format!("no answer within {} ms", OPERATION_TIMEOUT.as_millis());
-        self.lose(era, &reason);
-        unavailable(reason)
+        let error = unavailable(reason);
+        self.lose(era, &error);
+        error
     }
 
-    fn lose(self: &Arc<Self>, era: Era, reason: &str) {
-        let is_news = self.circuit.lock().lost(era, reason, (self.clock)());
+    fn lose(self: &Arc<Self>, era: Era, error: &StoreError) {
+        let (now, reason) = ((self.clock)(), reason(error));
+        let is_incompatible = matches!(error, StoreError::Incompatible { .. });
+        let is_news = {
+            let mut circuit = self.circuit.lock();
+            if is_incompatible {
+                circuit.mismatched(era, reason, now)
+            } else {
+                circuit.lost(era, reason, now)
+            }
+        };
         if is_news {
             self.lost.send_replace(Some(era));
-            tracing::error!(server = self.server.name, reason, "Redis is away");
+            let what = if is_incompatible { "of no use" } else { "away" };
+            tracing::error!(server = self.server.name, reason, "Redis is {what}");
         }
         self.start_probing();
     }
@@ -219,6 +252,7 @@ impl Shared {
         if now.since(current.made_at) >= REPLACE_EVERY
             && let Ok(connection) = lazy_connection(&self.server.client)
         {
+            self.is_settled.store(false, Ordering::Release);
             *current = Current {
                 connection,
                 made_at: now,
@@ -232,11 +266,12 @@ impl Shared {
         }
     }
 
-    /// Connects anew and asks for a sign of life.
+    /// Connects anew, asks for a sign of life, and looks at the layout.
     async fn knock(&self) -> Result<ConnectionManager, StoreError> {
         let knock = async {
             let mut connection = lazy_connection(&self.server.client)?;
             redis::cmd("PING").exec_async(&mut connection).await?;
+            settle(&mut connection, self.layout).await?;
             Ok(connection)
         };
         match tokio::time::timeout(PROBE_TIMEOUT, knock).await {
@@ -251,6 +286,7 @@ impl Shared {
     /// Lets operations through again, over the connection of the probe.
     fn welcome(&self, connection: ConnectionManager) {
         let now = (self.clock)();
+        self.is_settled.store(true, Ordering::Release);
         *self.current.lock() = Current {
             connection,
             made_at: now,
@@ -300,7 +336,7 @@ async fn probe(link: Weak<Shared>) {
                 return;
             }
             Err(error) => {
-                shared.lose(era, reason(&error));
+                shared.lose(era, &error);
                 failed = failed.saturating_add(1);
             }
         }
@@ -309,7 +345,9 @@ async fn probe(link: Weak<Shared>) {
 
 fn reason(error: &StoreError) -> &str {
     match error {
-        StoreError::Unavailable { reason, .. } | StoreError::Refused { reason, .. } => reason,
+        StoreError::Unavailable { reason, .. }
+        | StoreError::Refused { reason, .. }
+        | StoreError::Incompatible { reason, .. } => reason,
         _ => "it cannot be used",
     }
 }

@@ -3,6 +3,9 @@
 /// Sorted set of the names of all streams.
 pub(super) const INDEX: &str = "tidepool:{streams}:index";
 
+/// What layout the rest of the keys have.
+pub(super) const LAYOUT: &str = "tidepool:{layout}:version";
+
 /// State and records of a stream.
 pub(super) fn stream_keys(name: &str) -> [String; 2] {
     let tag = tag(name);

@@ -4,6 +4,8 @@ use redis::{ErrorKind, RedisError};
 
 use crate::error::StoreError;
 
+/// The code of our own answer about a layout that cannot be read.
+pub(super) const LAYOUT_CODE: &str = "LAYOUT";
 /// Longest text of the server that is passed on, in characters.
 const TEXT_LEN_MAX: usize = 200;
 
@@ -129,8 +131,18 @@ const RULES: [Rule; 15] = [
     ),
 ];
 
+/// Whether the server is there, and only this operation is not to be had.
+pub(super) fn is_refused(error: &RedisError) -> bool {
+    explain(error).0 != Effect::Away
+}
+
 /// What an error means for this operation and for those after it.
 pub(super) fn explain(error: &RedisError) -> (Effect, StoreError) {
+    if error.code() == Some(LAYOUT_CODE) {
+        let reason = error.detail().unwrap_or_default().to_owned();
+        let backend = "redis";
+        return (Effect::Away, StoreError::Incompatible { backend, reason });
+    }
     let text: String = error.to_string().chars().take(TEXT_LEN_MAX).collect();
     match rule_for(error, &text) {
         Some(rule) => {

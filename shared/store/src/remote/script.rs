@@ -22,6 +22,7 @@ pub(super) struct Scripts {
     pub(super) announce: Script,
     pub(super) withdraw: Script,
     pub(super) members: Script,
+    pub(super) layout: Script,
 }
 
 /// The scripts, hashed once.
@@ -41,6 +42,7 @@ pub(super) fn scripts() -> &'static Scripts {
         announce: Script::new(ANNOUNCE),
         withdraw: Script::new(WITHDRAW),
         members: Script::new(MEMBERS),
+        layout: Script::new(LAYOUT),
     });
     &SCRIPTS
 }
@@ -93,16 +95,24 @@ return 1
 /// Keys: lease, epoch. Arguments: holder, milliseconds to live.
 /// The epoch is the server's time in milliseconds, or one more than the last: it grows even if
 /// the last was lost.
+/// A lease that has more time left than it was ever given says that the server's clock was set back.
+/// Whoever wants it then gives it that time once more, not the hours that the clock lacks.
 const ACQUIRE: &str = r"
-local holder = redis.call('HGET', KEYS[1], 'holder')
-if holder and holder ~= ARGV[1] then return false end
+local holder, ttl = unpack(redis.call('HMGET', KEYS[1], 'holder', 'ttl'))
+if holder and holder ~= ARGV[1] then
+  if ttl then
+    local left = redis.call('PTTL', KEYS[1])
+    if left < 0 or left > tonumber(ttl) then redis.call('PEXPIRE', KEYS[1], ttl) end
+  end
+  return false
+end
 local time = redis.call('TIME')
 local epoch = time[1] * 1000 + math.floor(time[2] / 1000)
 local last = redis.call('GET', KEYS[2])
 if last and epoch <= tonumber(last) then epoch = last + 1 end
 epoch = string.format('%.0f', epoch)
 redis.call('SET', KEYS[2], epoch)
-redis.call('HSET', KEYS[1], 'holder', ARGV[1], 'epoch', epoch)
+redis.call('HSET', KEYS[1], 'holder', ARGV[1], 'epoch', epoch, 'ttl', ARGV[2])
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return epoch
 ";
@@ -111,6 +121,7 @@ return epoch
 const RENEW: &str = r"
 local holder, epoch = unpack(redis.call('HMGET', KEYS[1], 'holder', 'epoch'))
 if holder ~= ARGV[1] or epoch ~= ARGV[2] then return 0 end
+redis.call('HSET', KEYS[1], 'ttl', ARGV[3])
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 return 1
 ";
@@ -125,9 +136,22 @@ return 1
 
 /// Key: lease.
 const CURRENT: &str = r"
-local holder, epoch = unpack(redis.call('HMGET', KEYS[1], 'holder', 'epoch'))
+local holder, epoch, ttl = unpack(redis.call('HMGET', KEYS[1], 'holder', 'epoch', 'ttl'))
 if not holder then return false end
-return {holder, epoch, redis.call('PTTL', KEYS[1])}
+local left = redis.call('PTTL', KEYS[1])
+if ttl and (left < 0 or left > tonumber(ttl)) then left = tonumber(ttl) end
+return {holder, epoch, left}
+";
+
+/// Key: layout. Arguments: version, the text that tells it. Only ever raises it; answers what holds.
+const LAYOUT: &str = r"
+local found = redis.call('GET', KEYS[1])
+local version = found and tonumber(string.match(found, 'version=(%d+)'))
+if not found or (version and version < tonumber(ARGV[1])) then
+  redis.call('SET', KEYS[1], ARGV[2])
+  return ARGV[2]
+end
+return found
 ";
 
 /// A script that goes on only when its last argument is an epoch that is not older than the key's.

@@ -5,6 +5,7 @@ mod conformance;
 mod durability;
 mod embedded;
 mod fencing;
+mod layout;
 mod operators;
 mod places;
 mod ports;

@@ -142,7 +142,7 @@ async fn full_memory_is_told_and_reads_go_on() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_is_told_apart_and_every_script_stays_in_one_slot() {
     let server = RedisServer::start_with("cluster-enabled yes");
-    let store = RedisStore::connect(&server.url()).await.unwrap();
+    let store = RedisStore::open(&server.url()).unwrap();
     let error = store.tail("s").await.unwrap_err();
     assert_says(&error, &["CLUSTERDOWN", "does not serve all slots"]);
     // One node that serves everything still refuses whatever is spread over slots.

@@ -8,7 +8,7 @@ use tidepool_testing::RedisServer;
 
 use crate::conformance::conformance;
 use crate::ports::Ports;
-use crate::server::{RIGHTS, with_rights};
+use crate::server::{RIGHTS, command, with_rights};
 
 const PROMISED: Duration = Duration::from_secs(1);
 const RECOVERY: Duration = Duration::from_secs(2);
@@ -187,4 +187,70 @@ async fn a_plain_thread_can_wait_for_it() {
     let waiting = std::thread::spawn(move || wait(store.tail("s")));
     let tail = tokio::task::spawn_blocking(move || waiting.join().unwrap());
     assert_eq!(tail.await.unwrap().unwrap(), Position::START);
+}
+
+/// What a lease looks like after the clock of its server was set back by two hours: Redis keeps
+/// the moment of the end, not the time until it.
+async fn as_if_set_back(server: &RedisServer) {
+    command(server, &["PEXPIRE", "tidepool:{l}:lease", "7200000"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_set_back_does_not_keep_the_lease_of_the_dead() {
+    let server = RedisServer::start();
+    let store = RedisStore::connect(&server.url()).await.unwrap();
+    let ttl = Duration::from_millis(600);
+    let dead = store.acquire("l", "dead", ttl).await.unwrap().unwrap();
+    as_if_set_back(&server).await;
+    let held = store.current("l").await.unwrap().unwrap();
+    assert!(held.remaining <= ttl, "{held:?}");
+    let begin = Instant::now();
+    let epoch = loop {
+        if let Some(epoch) = store.acquire("l", "heir", ttl).await.unwrap() {
+            break epoch;
+        }
+        assert!(begin.elapsed() < 10 * ttl, "the dead one still has it");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    // Not before the dead one, if it only slept, had its time.
+    assert!(begin.elapsed() >= ttl - Duration::from_millis(50));
+    assert!(epoch > dead, "{epoch} after {dead}");
+    assert!(!store.renew("l", "dead", dead, ttl).await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_set_back_takes_no_lease_from_the_living() {
+    let server = RedisServer::start();
+    let store = RedisStore::connect(&server.url()).await.unwrap();
+    let (ttl, hour) = (Duration::from_millis(600), Duration::from_secs(3_600));
+    let epoch = store.acquire("l", "alive", ttl).await.unwrap().unwrap();
+    as_if_set_back(&server).await;
+    let begin = Instant::now();
+    while begin.elapsed() < 3 * ttl {
+        assert!(store.renew("l", "alive", epoch, ttl).await.unwrap());
+        assert_eq!(store.acquire("l", "heir", ttl).await.unwrap(), None);
+        tokio::time::sleep(ttl / 6).await;
+    }
+    // Nor a long one, because somebody else wants a short one.
+    assert!(store.renew("l", "alive", epoch, hour).await.unwrap());
+    assert_eq!(store.acquire("l", "heir", ttl).await.unwrap(), None);
+    let held = store.current("l").await.unwrap().unwrap();
+    assert!(held.remaining > hour / 2, "{held:?}");
+}
+
+#[tokio::test]
+async fn who_stood_still_does_not_take_the_server_for_silent() {
+    let server = RedisServer::start();
+    let store = RedisStore::connect(&server.url()).await.unwrap();
+    let tail = append(&store).await.unwrap();
+    server.signal("STOP");
+    let asked: Vec<_> = (0..10).map(|_| tokio::spawn(store.tail("s"))).collect();
+    // Everything is written; the answers come while nothing of this process runs.
+    tokio::time::sleep(PROMISED / 10).await;
+    server.signal("CONT");
+    std::thread::sleep(2 * PROMISED);
+    for asked in asked {
+        assert_eq!(asked.await.unwrap().unwrap(), tail);
+    }
+    assert_eq!(store.health().state, "ok");
 }

@@ -1,0 +1,42 @@
+//! The layout of what a server holds, looked at before anything else is done with it.
+
+use redis::aio::ConnectionManager;
+use redis::{RedisError, RedisResult};
+
+use super::names::LAYOUT;
+use super::refusal::{LAYOUT_CODE, is_refused};
+use super::script::scripts;
+use crate::layout::{Layout, Verdict};
+
+/// Fails, with [`LAYOUT_CODE`], when this release cannot read what is there. Says what it writes
+/// itself where nothing is said yet, or something older.
+pub(super) async fn settle(connection: &mut ConnectionManager, ours: Layout) -> RedisResult<()> {
+    let found: Option<String> = redis::cmd("GET")
+        .arg(LAYOUT)
+        .query_async(connection)
+        .await?;
+    match ours.judge(found.as_deref()) {
+        Verdict::GoOn => Ok(()),
+        Verdict::Refuse(why) => Err(refusal(why.to_string())),
+        Verdict::Write => write(connection, ours).await,
+    }
+}
+
+async fn write(connection: &mut ConnectionManager, ours: Layout) -> RedisResult<()> {
+    let mut call = scripts().layout.prepare_invoke();
+    call.key(LAYOUT).arg(ours.version).arg(ours.to_string());
+    match call.invoke_async::<String>(connection).await {
+        // Others may have been faster, with something newer.
+        Ok(found) => match ours.judge(Some(&found)) {
+            Verdict::Refuse(why) => Err(refusal(why.to_string())),
+            Verdict::GoOn | Verdict::Write => Ok(()),
+        },
+        // A replica, or a full memory: what is there can be read, and the next connection tries again.
+        Err(error) if is_refused(&error) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn refusal(words: String) -> RedisError {
+    redis::make_extension_error(LAYOUT_CODE.to_owned(), Some(words))
+}
