@@ -15,7 +15,7 @@ const SOON: Duration = Duration::from_secs(10);
 const READ_LAST: &str = "controller/drained_nodes";
 
 /// A controller that nobody has elected, and where its store is.
-fn base() -> (Arc<Base>, tempfile::TempDir) {
+async fn base() -> (Arc<Base>, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let set = |key, value: String| Override {
         flag: "--test",
@@ -33,7 +33,7 @@ fn base() -> (Arc<Base>, tempfile::TempDir) {
         ..Inputs::default()
     };
     let settings = load(&inputs).unwrap().settings;
-    (Base::open(&settings, Instant::now()).unwrap(), folder)
+    (Base::open(&settings, Instant::now()).await.unwrap(), folder)
 }
 
 fn mandate(epoch: u64) -> Arc<Mandate> {
@@ -48,7 +48,7 @@ async fn close(base: &Base, epoch: u64) {
 
 #[actix::test]
 async fn a_term_that_cannot_begin_leaves_the_feed_to_others_and_forgets_nothing() {
-    let (base, _folder) = base();
+    let (base, _folder) = base().await;
     let mut carried = None;
     let first = Reign::begin(&base, mandate(1), None, &mut carried).await;
     carried = Some(first.unwrap().end(&base).await);
@@ -65,7 +65,7 @@ async fn a_term_that_cannot_begin_leaves_the_feed_to_others_and_forgets_nothing(
 
 #[actix::test]
 async fn a_term_does_not_begin_before_what_was_carried_over_is_put_back() {
-    let (base, _folder) = base();
+    let (base, _folder) = base().await;
     let mut carried = None;
     let first = Reign::begin(&base, mandate(1), None, &mut carried).await;
     carried = Some(first.unwrap().end(&base).await);
@@ -93,7 +93,7 @@ fn seat(mandate: &Arc<Mandate>) -> Seat {
 
 #[actix::test]
 async fn a_term_that_lost_its_supervisor_or_a_task_gives_the_lease_up() {
-    let (base, _folder) = base();
+    let (base, _folder) = base().await;
     let losses: [fn(&Reign); 4] = [
         |reign| reign.supervisor.try_send(Retire).unwrap(),
         |reign| reign.steering.abort(),
@@ -121,7 +121,7 @@ async fn a_term_that_lost_its_supervisor_or_a_task_gives_the_lease_up() {
 
 #[actix::test]
 async fn who_cannot_begin_several_times_lets_another_one_lead() {
-    let (base, _folder) = base();
+    let (base, _folder) = base().await;
     close(&base, 2).await;
     let mandate = mandate(1);
     let (_seats, reader) = watch::channel(seat(&mandate));
@@ -140,7 +140,7 @@ async fn who_cannot_begin_several_times_lets_another_one_lead() {
 
 #[actix::test]
 async fn a_shadow_has_the_bounds_of_its_pool() {
-    let (base, _folder) = base();
+    let (base, _folder) = base().await;
     let mut configured = base.settings.pools.clone();
     let pool = configured.first_mut().unwrap();
     pool.shadows = vec![tidepool_policy::Rule::named("threshold").unwrap()];
