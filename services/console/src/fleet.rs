@@ -85,9 +85,9 @@ fn add_source(body: &mut Value, told_by: Option<Hearsay>) {
 /// Only who decides about pools takes orders about them, and knows why they are as they are.
 pub(crate) fn leading(request: &HttpRequest, shared: &Shared) -> Result<(), Problem> {
     match shared.fleet.not_leading() {
-        Some(detail) => {
-            Err(Problem::new(Code::NotLeader, detail, request).retry_after(RETRY_AFTER_S))
-        }
+        Some(referral) => Err(Problem::new(Code::NotLeader, referral.detail, request)
+            .refer_to(referral.operator_addr)
+            .retry_after(RETRY_AFTER_S)),
         None => Ok(()),
     }
 }
@@ -173,7 +173,9 @@ fn known(request: &HttpRequest, shared: &Shared, name: &str) -> Result<PoolStatu
 }
 
 pub(crate) async fn workers(shared: web::Data<Shared>) -> HttpResponse {
-    document(&json!({ "workers": shared.fleet.workers() }))
+    let mut body = json!({ "workers": shared.fleet.workers() });
+    add_referral(&mut body, &shared);
+    document(&body)
 }
 
 pub(crate) async fn drain(
@@ -197,14 +199,28 @@ pub(crate) async fn drain(
             let problem = Problem::new(Code::NodeBusy, error.to_string(), &request);
             Err(problem.retry_after(RETRY_AFTER_S))
         }
-        Err(error @ DrainError::Elsewhere { .. }) => {
-            Err(Problem::new(Code::NotHere, error.to_string(), &request))
+        Err(
+            ref error @ DrainError::Elsewhere {
+                ref operator_addr, ..
+            },
+        ) => {
+            let problem = Problem::new(Code::NotHere, error.to_string(), &request);
+            Err(problem.refer_to(Some(operator_addr.clone())))
         }
     }
 }
 
 pub(crate) async fn nodes(shared: web::Data<Shared>) -> HttpResponse {
-    document(&json!({ "nodes": shared.fleet.nodes() }))
+    let mut body = json!({ "nodes": shared.fleet.nodes() });
+    add_referral(&mut body, &shared);
+    document(&body)
+}
+
+/// A list that is not of the whole fleet says so, and who has it.
+fn add_referral(body: &mut Value, shared: &Shared) {
+    if let Some(referral) = shared.fleet.knows_only_its_own() {
+        body["elsewhere"] = json!(referral);
+    }
 }
 
 pub(crate) async fn drain_node(

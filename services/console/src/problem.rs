@@ -3,12 +3,16 @@
 use std::fmt;
 
 use actix_web::body::BoxBody;
+use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, ResponseError};
 use serde::Serialize;
 use tidepool_core::problem::{PROBLEM_JSON, ProblemType, Subject, problem_json};
 
 use crate::access::RequestIdentity;
+
+/// Where the process that the detail names takes orders, as `HOST:PORT`, for programs that follow.
+const OPERATOR_ADDR: HeaderName = HeaderName::from_static("tidepool-operator-addr");
 
 /// A kind of problem.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -160,6 +164,8 @@ struct Told {
     faults: Vec<Fault>,
     retry_after_s: Option<u32>,
     allow: Option<&'static str>,
+    /// Where to ask instead.
+    operator_addr: Option<String>,
     /// Whom it is told to, once known.
     asker: Asker,
 }
@@ -189,6 +195,7 @@ impl Problem {
             faults: Vec::new(),
             retry_after_s: None,
             allow: None,
+            operator_addr: None,
             asker: Asker {
                 instance: request.path().to_owned(),
                 request_id,
@@ -216,6 +223,12 @@ impl Problem {
 
     pub(crate) fn retry_after(mut self, seconds: u32) -> Self {
         self.0.retry_after_s = Some(seconds);
+        self
+    }
+
+    /// Another process can answer, and takes orders there.
+    pub(crate) fn refer_to(mut self, operator_addr: Option<String>) -> Self {
+        self.0.operator_addr = operator_addr;
         self
     }
 
@@ -258,6 +271,10 @@ impl ResponseError for Problem {
         }
         if let Some(methods) = told.allow {
             response.insert_header((header::ALLOW, methods));
+        }
+        let referred = told.operator_addr.as_deref();
+        if let Some(Ok(addr)) = referred.map(HeaderValue::from_str) {
+            response.insert_header((OPERATOR_ADDR, addr));
         }
         if told.code == Code::Unauthorized {
             response.append_header((header::WWW_AUTHENTICATE, "Bearer realm=\"tidepool\""));

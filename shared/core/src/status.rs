@@ -283,6 +283,15 @@ pub struct Hearsay {
     pub pools_left_off: usize,
 }
 
+/// Whom to ask instead of a process that cannot tell, or takes no such order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Referral {
+    /// Why, and whom, as one sentence for people.
+    pub detail: String,
+    /// `HOST:PORT` where that process takes orders, if it has said so.
+    pub operator_addr: Option<String>,
+}
+
 /// A window onto the running fleet. Calls that return no future are quick and take a snapshot.
 pub trait FleetView: Send + Sync + 'static {
     /// Every pool.
@@ -328,7 +337,11 @@ pub trait FleetView: Send + Sync + 'static {
         None
     }
     /// Why this process cannot decide about pools, and who can, if that is so.
-    fn not_leading(&self) -> Option<String> {
+    fn not_leading(&self) -> Option<Referral> {
+        None
+    }
+    /// Who knows of every worker and node, if this process knows of its own at most.
+    fn knows_only_its_own(&self) -> Option<Referral> {
         None
     }
     /// Whose word [`Self::pools`] is, if it is not this process's own.

@@ -6,6 +6,7 @@ pub(crate) mod load;
 mod operator;
 mod orders;
 mod pattern;
+mod referral;
 mod sse;
 mod views;
 
@@ -14,12 +15,14 @@ use std::io::Write;
 use anyhow::Context;
 use jiff::tz::TimeZone;
 use reqwest::StatusCode;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tidepool_core::status::Referral;
 
 use crate::cli::{EventsArgs, GlobalArgs, Output, PatternArgs};
 use crate::config_command::refuse;
-use crate::exit::Exit;
+use crate::exit::{Exit, complain};
 use crate::settings;
 use crate::terminal::{Printer, stdout};
 use operator::{CallError, Operator};
@@ -96,7 +99,7 @@ async fn perform<W: Write>(
             })
         }
         Call::Workers => {
-            let items = items(operator, "workers").await?;
+            let items = of_the_fleet(operator, "workers").await?;
             print_items(operator, &items, printer, |workers, p| {
                 views::workers(workers, &zone, p)
             })
@@ -104,7 +107,7 @@ async fn perform<W: Write>(
         Call::Order(order) => orders::give(operator, order, &zone, printer).await,
         Call::Pattern(args) => pattern::run(operator, args, printer).await,
         Call::Nodes => {
-            let items = items(operator, "nodes").await?;
+            let items = of_the_fleet(operator, "nodes").await?;
             print_items(operator, &items, printer, views::nodes)
         }
         Call::Drain { id, undo: false } => drain(operator, id, printer).await,
@@ -113,9 +116,49 @@ async fn perform<W: Write>(
     }
 }
 
+/// The items of a collection of the whole fleet. Where only its own are known to the process that is
+/// called, the one it names is asked; and if that fails, its own are better than none.
+async fn of_the_fleet(operator: &Operator, collection: &str) -> Result<Vec<Value>, CallError> {
+    let answer = operator.get(&["v1", collection], &[]).await?;
+    let referral = answer.get("elsewhere").map(Referral::deserialize);
+    let own = listed(operator, answer, collection)?;
+    let Some(referral) = referral else {
+        return Ok(own);
+    };
+    let referral = referral.map_err(|_| operator.foreign())?;
+    match follow_for(operator, collection, &referral).await {
+        Err(error) if !own.is_empty() => {
+            let told = format!("{error}; these {collection} are those of the process called");
+            complain(&told);
+            Ok(own)
+        }
+        answered => answered,
+    }
+}
+
+async fn follow_for(
+    operator: &Operator,
+    collection: &str,
+    referral: &Referral,
+) -> Result<Vec<Value>, CallError> {
+    operator.follow(referral)?;
+    let answer = operator.get(&["v1", collection], &[]).await?;
+    // One that knows no more than its own either refers to somebody else, who is not asked.
+    if let Some(referral) = answer.get("elsewhere") {
+        let referral = Referral::deserialize(referral).map_err(|_| operator.foreign())?;
+        operator.follow(&referral)?;
+    }
+    listed(operator, answer, collection)
+}
+
 /// The items of a collection: the answer itself, or its member of that name.
 async fn items(operator: &Operator, collection: &str) -> Result<Vec<Value>, CallError> {
-    match operator.get(&["v1", collection], &[]).await? {
+    let answer = operator.get(&["v1", collection], &[]).await?;
+    listed(operator, answer, collection)
+}
+
+fn listed(operator: &Operator, answer: Value, collection: &str) -> Result<Vec<Value>, CallError> {
+    match answer {
         Value::Array(items) => Ok(items),
         Value::Object(mut object) => match object.remove(collection) {
             Some(Value::Array(items)) => Ok(items),

@@ -1,12 +1,16 @@
 //! Calls the operator API of a running process.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use reqwest::header::ACCEPT;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde_json::Value;
+use tidepool_core::status::Referral;
 
 use super::address::{AddressError, base_url};
+use super::referral::{Astray, referred_to};
+use crate::exit::complain;
 use crate::settings::{Secret, Settings};
 use crate::terminal::harmless;
 
@@ -14,6 +18,8 @@ use crate::terminal::harmless;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Longest wait for a whole answer that ends.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+/// Where a process that cannot answer says that another one can.
+const OPERATOR_ADDR: &str = "tidepool-operator-addr";
 /// Largest answer, in bytes.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
@@ -53,6 +59,15 @@ pub(crate) enum CallError {
         /// What it said.
         detail: String,
     },
+    /// Another process can answer.
+    #[error("{}", referral.detail)]
+    Referred {
+        /// Whom it named.
+        referral: Referral,
+    },
+    /// Another process can answer, and cannot be asked.
+    #[error(transparent)]
+    Astray(#[from] Astray),
     /// It answered with something else.
     #[error("{address} answers, but not as tidepool does: is that its operator address?")]
     Foreign {
@@ -69,15 +84,19 @@ impl CallError {
             Self::Problem { status, .. } => {
                 status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS
             }
+            // Another may lead by then.
+            Self::Referred { .. } | Self::Astray(_) => true,
             Self::Address(_) | Self::Unauthorized { .. } | Self::Foreign { .. } => false,
         }
     }
 }
 
-/// The operator API of one process.
+/// The operator API of one process, or of the one that it refers to.
 pub(crate) struct Operator {
     http: reqwest::Client,
     base: Url,
+    /// Whom the first one named. Set once: nobody is led in circles.
+    referred_to: OnceLock<Url>,
     token: Option<Secret>,
 }
 
@@ -100,6 +119,7 @@ impl Operator {
         Ok(Self {
             http,
             base,
+            referred_to: OnceLock::new(),
             token: settings.http.operator_token.clone(),
         })
     }
@@ -113,8 +133,8 @@ impl Operator {
         path: &[&str],
         query: &[(&str, &str)],
     ) -> Result<Value, CallError> {
-        let request = self.request(Method::GET, path).query(query);
-        self.document(request.timeout(ANSWER_TIMEOUT)).await
+        self.document(|| self.request(Method::GET, path).query(query))
+            .await
     }
 
     /// Gives an order.
@@ -122,8 +142,7 @@ impl Operator {
     /// # Errors
     /// When there is no answer, or the order is refused.
     pub(crate) async fn post(&self, path: &[&str]) -> Result<Value, CallError> {
-        let request = self.request(Method::POST, path);
-        self.document(request.timeout(ANSWER_TIMEOUT)).await
+        self.document(|| self.request(Method::POST, path)).await
     }
 
     /// Takes an order back.
@@ -131,8 +150,7 @@ impl Operator {
     /// # Errors
     /// When there is no answer, or it is refused.
     pub(crate) async fn delete(&self, path: &[&str]) -> Result<Value, CallError> {
-        let request = self.request(Method::DELETE, path);
-        self.document(request.timeout(ANSWER_TIMEOUT)).await
+        self.document(|| self.request(Method::DELETE, path)).await
     }
 
     /// Changes something; the answer is what it became.
@@ -140,8 +158,8 @@ impl Operator {
     /// # Errors
     /// When there is no answer, or the change is refused.
     pub(crate) async fn patch(&self, path: &[&str], body: &Value) -> Result<Value, CallError> {
-        let request = self.request(Method::PATCH, path).json(body);
-        self.document(request.timeout(ANSWER_TIMEOUT)).await
+        self.document(|| self.request(Method::PATCH, path).json(body))
+            .await
     }
 
     /// Replaces something; the answer is what it became.
@@ -149,8 +167,8 @@ impl Operator {
     /// # Errors
     /// When there is no answer, or what was sent is refused.
     pub(crate) async fn put(&self, path: &[&str], body: &Value) -> Result<Value, CallError> {
-        let request = self.request(Method::PUT, path).json(body);
-        self.document(request.timeout(ANSWER_TIMEOUT)).await
+        self.document(|| self.request(Method::PUT, path).json(body))
+            .await
     }
 
     /// Asks a question whose answer is a status.
@@ -159,7 +177,9 @@ impl Operator {
     /// When there is no answer, or it is a refusal.
     pub(crate) async fn probe(&self, path: &str) -> Result<(), CallError> {
         let request = self.request(Method::GET, &[path]);
-        self.send(request.timeout(ANSWER_TIMEOUT)).await.map(drop)
+        self.attempt(request.timeout(ANSWER_TIMEOUT))
+            .await
+            .map(drop)
     }
 
     /// Opens a stream of server-sent events, which lasts.
@@ -177,13 +197,34 @@ impl Operator {
         if let Some(id) = last_event_id {
             request = request.header("Last-Event-ID", id);
         }
-        self.send(request).await
+        self.attempt(request).await
+    }
+
+    /// Asks another process from here on, the one that is named, if it has not been done before.
+    ///
+    /// # Errors
+    /// When it was, nobody is named, or whoever is cannot be asked from here.
+    pub(crate) fn follow(&self, referral: &Referral) -> Result<(), CallError> {
+        let (from, detail) = (self.address(), harmless(&referral.detail));
+        if self.referred_to.get().is_some() {
+            return Err(Astray::InCircles { from, detail }.into());
+        }
+        let url = referred_to(&self.base, referral)?;
+        // Whoever set it in between has been told the same.
+        let _ = self.referred_to.set(url);
+        let to = self.address();
+        complain(&format!(
+            "{from} cannot answer this; asking {to} ({detail})"
+        ));
+        Ok(())
     }
 
     /// What went wrong while a body was read.
     pub(crate) fn broken(&self, error: &reqwest::Error) -> CallError {
         let address = self.address();
-        if error.is_connect() && chain(error).contains("refused") {
+        let is_refused = error.is_connect() && chain(error).contains("refused");
+        // Whoever was referred to has been running, and is not started by the one who asks.
+        if is_refused && self.referred_to.get().is_none() {
             CallError::NobodyThere(address)
         } else {
             let cause = if error.is_timeout() {
@@ -195,14 +236,19 @@ impl Operator {
         }
     }
 
+    fn called(&self) -> &Url {
+        self.referred_to.get().unwrap_or(&self.base)
+    }
+
     fn address(&self) -> String {
-        let host = self.base.host_str().unwrap_or_default();
-        let port = self.base.port_or_known_default().unwrap_or_default();
+        let called = self.called();
+        let host = called.host_str().unwrap_or_default();
+        let port = called.port_or_known_default().unwrap_or_default();
         format!("{host}:{port}")
     }
 
     fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {
-        let mut url = self.base.clone();
+        let mut url = self.called().clone();
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(path);
         }
@@ -213,7 +259,18 @@ impl Operator {
         }
     }
 
-    async fn send(&self, request: RequestBuilder) -> Result<Response, CallError> {
+    /// Sends a request, to whom the one that is called names if it cannot answer itself.
+    async fn send(&self, request: impl Fn() -> RequestBuilder) -> Result<Response, CallError> {
+        loop {
+            match self.attempt(request().timeout(ANSWER_TIMEOUT)).await {
+                // Fails the second time.
+                Err(CallError::Referred { referral }) => self.follow(&referral)?,
+                answered => return answered,
+            }
+        }
+    }
+
+    async fn attempt(&self, request: RequestBuilder) -> Result<Response, CallError> {
         let response = request.send().await.map_err(|error| self.broken(&error))?;
         let status = response.status();
         if status.is_success() {
@@ -229,12 +286,14 @@ impl Operator {
                 refused,
             })
         } else {
+            let addr = response.headers().get(OPERATOR_ADDR);
+            let addr = addr.and_then(|addr| addr.to_str().ok().map(str::to_owned));
             let body = self.body(response).await?;
-            Err(self.problem(status, &body))
+            Err(self.problem(status, &body, addr))
         }
     }
 
-    async fn document(&self, request: RequestBuilder) -> Result<Value, CallError> {
+    async fn document(&self, request: impl Fn() -> RequestBuilder) -> Result<Value, CallError> {
         let response = self.send(request).await?;
         let body = self.body(response).await?;
         if body.is_empty() {
@@ -260,12 +319,19 @@ impl Operator {
         Ok(body)
     }
 
-    fn problem(&self, status: StatusCode, body: &[u8]) -> CallError {
+    fn problem(&self, status: StatusCode, body: &[u8], addr: Option<String>) -> CallError {
         let problem: Value = serde_json::from_slice(body).unwrap_or_default();
         let said = ["detail", "title"]
             .iter()
             .find_map(|key| problem[key].as_str());
+        let is_referral = matches!(problem["code"].as_str(), Some("not_leader" | "not_here"));
         match said {
+            Some(detail) if is_referral => CallError::Referred {
+                referral: Referral {
+                    detail: harmless(detail),
+                    operator_addr: addr,
+                },
+            },
             Some(detail) => CallError::Problem {
                 status,
                 detail: harmless(detail),

@@ -3,10 +3,11 @@
 use std::io::Write;
 
 use jiff::tz::TimeZone;
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use tidepool_core::status::PoolStatus;
+use tidepool_core::status::{Hearsay, PoolStatus, Referral};
 
-use super::operator::Operator;
+use super::operator::{CallError, Operator};
 use super::views::local;
 use crate::cli::Output;
 use crate::cli::{BoundsArgs, HoldArgs, PinArgs};
@@ -82,10 +83,7 @@ pub(crate) async fn give<W: Write>(
 ) -> anyhow::Result<()> {
     let path = ["v1", "pools", order.pool()];
     let target = match order {
-        Order::Pin(PinArgs { workers: None, .. }) => {
-            let pool = operator.get(&path, &[]).await?;
-            pool["target"].as_u64().ok_or_else(|| operator.foreign())?
-        }
+        Order::Pin(PinArgs { workers: None, .. }) => target(operator, &path).await?,
         _ => 0,
     };
     let answer = operator.patch(&path, &order.body(target)).await?;
@@ -94,6 +92,19 @@ pub(crate) async fn give<W: Write>(
     }
     let pool: PoolStatus = serde_json::from_value(answer).map_err(|_| operator.foreign())?;
     Ok(printer.line(&told(&pool, zone))?)
+}
+
+/// The target of the pool as it is now. What another process has heard of it may be old.
+async fn target(operator: &Operator, path: &[&str]) -> Result<u64, CallError> {
+    let mut pool = operator.get(path, &[]).await?;
+    if let Ok(told) = Hearsay::deserialize(&pool["told_by"]) {
+        operator.follow(&Referral {
+            detail: format!("{} leads", told.leader),
+            operator_addr: Some(told.operator_addr).filter(|addr| !addr.is_empty()),
+        })?;
+        pool = operator.get(path, &[]).await?;
+    }
+    pool["target"].as_u64().ok_or_else(|| operator.foreign())
 }
 
 fn told(pool: &PoolStatus, zone: &TimeZone) -> String {

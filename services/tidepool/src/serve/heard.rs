@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tidepool_cluster::{Boards, Posted};
-use tidepool_core::status::{DrainError, Hearsay, PoolStatus};
+use tidepool_core::status::{DrainError, Hearsay, PoolStatus, Referral};
 use tidepool_core::{Timestamp, WorkerId};
 use tidepool_store::Kv;
 use tidepool_supervisor::steady_wall_clock;
@@ -43,11 +43,21 @@ impl Heard {
     }
 
     /// Whom to ask instead of a process that does not decide.
-    pub(super) fn who_leads(&self) -> String {
-        match self.told_by() {
-            None => "no controller has been heard of; this process decides nothing".to_owned(),
-            Some(told) if told.operator_addr.is_empty() => format!("{} leads", told.leader),
-            Some(told) => format!("{} leads: ask http://{}", told.leader, told.operator_addr),
+    pub(super) fn who_leads(&self) -> Referral {
+        let Some(told) = self.told_by() else {
+            return Referral {
+                detail: "no controller has been heard of; this process decides nothing".to_owned(),
+                operator_addr: None,
+            };
+        };
+        let addr = Some(told.operator_addr).filter(|addr| !addr.is_empty());
+        let detail = match &addr {
+            Some(addr) => format!("{} leads: ask http://{addr}", told.leader),
+            None => format!("{} leads", told.leader),
+        };
+        Referral {
+            detail,
+            operator_addr: addr,
         }
     }
 

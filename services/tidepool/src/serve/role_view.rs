@@ -10,8 +10,8 @@ use tidepool_balancer::{LinkedNodes, Pool};
 use tidepool_core::order::{ChangeError, ChangeFuture, ImportFuture, PoolChange};
 use tidepool_core::series::{SeriesAnswer, SeriesError, SeriesQuery};
 use tidepool_core::status::{
-    ComponentHealth, DrainError, Explanation, FleetView, Hearsay, PoolStatus, SharedFleetView,
-    WorkerStatus,
+    ComponentHealth, DrainError, Explanation, FleetView, Hearsay, PoolStatus, Referral,
+    SharedFleetView, WorkerStatus,
 };
 use tidepool_core::{PoolName, WorkerId, WorkerReport};
 use tidepool_telemetry::Spans;
@@ -161,7 +161,11 @@ impl FleetView for RoleView {
         self.heard.told_by().map(|told| told.leader)
     }
 
-    fn not_leading(&self) -> Option<String> {
+    fn not_leading(&self) -> Option<Referral> {
+        Some(self.heard.who_leads())
+    }
+
+    fn knows_only_its_own(&self) -> Option<Referral> {
         Some(self.heard.who_leads())
     }
 

@@ -11,6 +11,7 @@ mod deployed_redis;
 mod durability;
 mod feed;
 mod finding;
+mod following;
 mod hearsay;
 mod hops;
 mod keda;

@@ -10,7 +10,7 @@ use tidepool_core::order::{ChangeError, ChangeFuture, ImportFuture, PoolChange};
 use tidepool_core::series::{SeriesAnswer, SeriesError, SeriesQuery};
 use tidepool_core::status::{
     ComponentHealth, DrainError, Explanation, FleetView, Hearsay, NodeOrderError, NodeOrderFuture,
-    NodeStatus, PoolStatus, Signals, WorkerStatus,
+    NodeStatus, PoolStatus, Referral, Signals, WorkerStatus,
 };
 use tidepool_core::{NodeId, PoolName, Timestamp, WorkerId, WorkerReport, WorkerState};
 use tidepool_supervisor::{PoolPlan, SupervisorView};
@@ -204,21 +204,26 @@ impl FleetView for ClusterView {
         self.seat.borrow().leader.clone()
     }
 
-    fn not_leading(&self) -> Option<String> {
+    fn not_leading(&self) -> Option<Referral> {
         if self.base.sitting.read().is_some() {
             return None;
         }
         let seat = self.seat.borrow().clone();
-        Some(match (seat.standing, seat.leader) {
-            (Standing::Leading { .. }, _) => "this controller has just begun to lead".to_owned(),
+        let to_nobody = |detail: &str| (detail.to_owned(), None);
+        let (detail, operator_addr) = match (seat.standing, seat.leader) {
+            (Standing::Leading { .. }, _) => to_nobody("this controller has just begun to lead"),
             (Standing::Away { .. }, _) => {
-                "the store does not answer, so no controller leads".to_owned()
+                to_nobody("the store does not answer, so no controller leads")
             }
             (Standing::Standby, Some(leader)) => match self.operator_addr(&leader) {
-                Some(addr) => format!("{leader} leads: ask http://{addr}"),
-                None => format!("{leader} leads, or did so last"),
+                Some(addr) => (format!("{leader} leads: ask http://{addr}"), Some(addr)),
+                None => (format!("{leader} leads, or did so last"), None),
             },
-            (Standing::Standby, None) => "no controller is known to lead".to_owned(),
+            (Standing::Standby, None) => to_nobody("no controller is known to lead"),
+        };
+        Some(Referral {
+            detail,
+            operator_addr,
         })
     }
 
