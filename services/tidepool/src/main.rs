@@ -19,7 +19,7 @@ use crate::cli::{Cli, Command, GlobalArgs, Output};
 use crate::client::{Call, Order};
 use crate::exit::Exit;
 use crate::serve::Role;
-use crate::settings::Loaded;
+use crate::settings::{Fault, InvalidSettings, Loaded};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -58,9 +58,22 @@ fn order(global: &GlobalArgs, order: Order) -> Exit {
 
 fn serve(global: &GlobalArgs, role: Role) -> Exit {
     match settings::load(&global.serving(std::env::vars_os().collect())) {
-        Ok(Loaded { settings, .. }) => Exit::of(serve::run(settings, role, global.output)),
+        Ok(Loaded { settings, .. }) => match serve::fault(role, &settings) {
+            Some(problem) => config_command::refuse(&unfit_store(problem)),
+            None => Exit::of(serve::run(settings, role, global.output)),
+        },
         Err(invalid) => config_command::refuse(&invalid),
     }
+}
+
+/// Good for a single process, and not for the one that was asked for.
+fn unfit_store(problem: String) -> InvalidSettings {
+    InvalidSettings(vec![Fault {
+        key: "store.kind".to_owned(),
+        value: Some("\"embedded\"".to_owned()),
+        origin: None,
+        problem,
+    }])
 }
 
 fn print_version(global: &GlobalArgs) -> anyhow::Result<()> {

@@ -2,6 +2,7 @@
 //! new in, what was let in is answered, workers drain, what was told is written down.
 
 mod advertised;
+mod apart;
 mod balancer;
 mod banner;
 mod controller;
@@ -40,6 +41,7 @@ use tidepool_worker::{Naming, Node, NodeConfig, NodePorts, PoolHosting, RestartP
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+pub(crate) use self::apart::fault;
 use self::kinds::Pools;
 use self::listeners::Listener;
 use self::stores::Stores;
@@ -83,6 +85,9 @@ pub(crate) fn run(settings: Settings, role: Role, output: Output) -> anyhow::Res
         log_format(&settings.telemetry),
         &settings.telemetry.log_level,
     )?;
+    if let Some(warning) = apart::warning(role, &settings) {
+        tracing::warn!("{warning}");
+    }
     actix::System::new().block_on(async move {
         match role {
             Role::All => {}

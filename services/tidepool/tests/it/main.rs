@@ -1,6 +1,7 @@
 //! The program as a whole, from outside; and the rules that its sources keep.
 
 mod access;
+mod apart;
 mod architecture;
 mod bad_input;
 mod chaos;
