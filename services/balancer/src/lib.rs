@@ -21,5 +21,5 @@ pub use actor::{Close, DismissWaiting, LoadBalancer, ReportPorts};
 pub use hosting::{Hosting, HostingConfig};
 pub use http::{Api, ApiConfig, Keep, KindRoute, Quota, front};
 pub use metrics::{BalancerMetrics, PoolMetrics};
-pub use pool::{Pool, PoolTable};
+pub use pool::{OnSetAside, Pool, PoolTable, SetAside};
 pub use remote::{Dialing, LinkedNodes, Nodes};

@@ -4,12 +4,12 @@
 //! The lock is held for a table look-up and never across a wait. Slots are handed over outside
 //! of it; a waiter that is gone gives its slot back in a loop, not by recursion through `Drop`.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
-use tidepool_core::{LatencyCounts, PoolName, PoolReport, PoolSpec, WorkerId};
+use tidepool_core::{Kind, LatencyCounts, PoolName, PoolReport, PoolSpec, TraceId, WorkerId};
 use tidepool_worker::{Membership, Seat, SeatNotice};
 use tokio::sync::oneshot;
 
@@ -55,7 +55,22 @@ pub struct Pool {
     totals: Totals,
     reported: Mutex<Reported>,
     repeats: Mutex<RepeatBudget>,
+    on_set_aside: OnceLock<OnSetAside>,
 }
+
+/// A request was set aside: the nodes that it was given to were lost with it. Nothing of its body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetAside {
+    /// Its pool.
+    pub pool: PoolName,
+    /// What it asked for.
+    pub kind: Kind,
+    /// By which the caller knows it.
+    pub trace_id: TraceId,
+}
+
+/// Is told of requests that were set aside. Called between requests: it must not wait.
+pub type OnSetAside = Box<dyn Fn(SetAside) + Send + Sync>;
 
 impl Pool {
     /// A pool without workers.
@@ -73,6 +88,7 @@ impl Pool {
             totals: Totals::default(),
             reported: Mutex::default(),
             repeats: Mutex::new(RepeatBudget::new(now)),
+            on_set_aside: OnceLock::new(),
         })
     }
 
@@ -172,6 +188,22 @@ impl Pool {
     /// Counts a request that is not tried again: it may be what stops nodes.
     pub(crate) fn count_set_aside(&self) {
         self.metrics.set_aside.inc();
+    }
+
+    /// Has requests that are set aside told to `listener` from now on; the first one stays.
+    pub fn on_set_aside(&self, listener: OnSetAside) {
+        // A pool has one process around it, which says so once.
+        let _ = self.on_set_aside.set(listener);
+    }
+
+    pub(crate) fn tell_set_aside(&self, kind: &Kind, trace_id: TraceId) {
+        if let Some(listener) = self.on_set_aside.get() {
+            listener(SetAside {
+                pool: self.spec.name.clone(),
+                kind: kind.clone(),
+                trace_id,
+            });
+        }
     }
 
     /// The refusal of a request that no node would begin.

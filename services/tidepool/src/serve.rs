@@ -17,6 +17,7 @@ mod node;
 mod reach;
 mod readiness;
 mod role_view;
+mod set_aside;
 mod stores;
 mod succession;
 mod supervision;

@@ -401,6 +401,7 @@ fn explain(unserved: Unserved, route: &KindRoute, input: &Payload, identity: &Id
         Unserved::Lost => tracing::warn!(%trace_id, kind, "a node was lost with the request"),
         Unserved::SetAside => {
             tracing::error!(%trace_id, kind, "two nodes were lost with the request: set aside");
+            route.pool.tell_set_aside(&route.spec.kind, trace_id);
         }
         Unserved::Failed(Failure::Internal { cause }) => {
             tracing::error!(%trace_id, kind, cause, "the handler failed");

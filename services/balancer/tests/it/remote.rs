@@ -4,9 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::{Actor as _, Addr};
+use parking_lot::Mutex;
 use prometheus::Registry;
 use serde_json::json;
-use tidepool_balancer::{BalancerMetrics, Dialing, Hosting, HostingConfig, Nodes, Pool, PoolTable};
+use tidepool_balancer::{
+    BalancerMetrics, Dialing, Hosting, HostingConfig, Nodes, Pool, PoolTable, SetAside,
+};
 use tidepool_core::{NodeId, SetTarget};
 use tidepool_handler::Idempotent;
 use tidepool_link::{Control, ControlEvent, LinkConfig, Local, Server, Tcp};
@@ -265,6 +268,10 @@ async fn a_request_that_two_nodes_die_of_is_set_aside() {
         nodes.push(TestNode::start(name, 1, Idempotent::Always).await);
     }
     let linked = Linked::to(&nodes.iter().collect::<Vec<_>>()).await;
+    let heard: Arc<Mutex<Vec<SetAside>>> = Arc::default();
+    let listener = Arc::clone(&heard);
+    let pool = &linked.balancer.pool;
+    pool.on_set_aside(Box::new(move |set_aside| listener.lock().push(set_aside)));
     let asked = actix_web::rt::spawn(linked.balancer.post(r#"{"act":"hold"}"#).send());
     let mut dead: Vec<usize> = Vec::new();
     for _ in 0..2 {
@@ -283,6 +290,15 @@ async fn a_request_that_two_nodes_die_of_is_set_aside() {
         detail.contains("do not send it again unchanged"),
         "{detail}"
     );
+    let heard = heard.lock().clone();
+    let [set_aside] = heard.as_slice() else {
+        panic!("told once: {heard:?}");
+    };
+    assert_eq!(
+        (set_aside.pool.as_str(), set_aside.kind.as_str()),
+        ("act", "act")
+    );
+    assert_eq!(told["trace_id"], set_aside.trace_id.to_string());
     let counted = |series: &str| linked.balancer.metric(&format!("{series}\"act\"}}"));
     assert_eq!(
         counted("tidepool_requests_set_aside_total{pool="),

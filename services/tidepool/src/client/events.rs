@@ -199,7 +199,10 @@ fn to_line(event: &Event, zone: &TimeZone) -> String {
     let at = local(&event.time, zone, "%Y-%m-%d %H:%M:%S");
     let kind = harmless(event.kind.strip_prefix(TYPE_PREFIX).unwrap_or(&event.kind));
     let pool = harmless(event.subject.as_deref().unwrap_or("-"));
-    let story = match event.data["sentence"].as_str() {
+    // Alerts have a summary, as everywhere.
+    let told = ["sentence", "summary"];
+    let told = told.iter().find_map(|member| event.data[member].as_str());
+    let story = match told {
         Some(sentence) => harmless(sentence),
         None => numbers_of(&event.data)
             .chars()
@@ -235,6 +238,13 @@ mod tests {
             to_line(&event, &TimeZone::UTC),
             "2026-11-20 20:31:05  scaling.decided     echo        Up to 3."
         );
+    }
+
+    #[test]
+    fn an_alert_is_told_by_its_summary() {
+        let data = json!({"summary": "It crashed.", "severity": "critical"});
+        let line = to_line(&event("alert.firing", data), &TimeZone::UTC);
+        assert!(line.ends_with("echo        It crashed."), "{line}");
     }
 
     #[test]

@@ -21,7 +21,7 @@ use super::ground::{self, Ground};
 use super::listeners::{self, Listener};
 use super::reach::Reach;
 use super::role_view::RoleView;
-use super::{advertised, banner, client_api, finish_clients, keda, kinds, told_to_stop};
+use super::{advertised, banner, client_api, finish_clients, keda, kinds, set_aside, told_to_stop};
 use crate::cli::Output;
 use crate::settings::{NodeSource, Settings};
 use crate::version::VERSION;
@@ -66,6 +66,7 @@ impl Balancer {
         let api = client_api(settings, &mut built, &ground.stores, &ground.spans, metrics);
         let api = web::Data::new(api);
         let pools = built.pools;
+        set_aside::tell(&pools, &ground.feed);
 
         let dialing = Dialing {
             link: ground::link_config(settings, Role::Balancer)?,

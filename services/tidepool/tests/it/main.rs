@@ -24,6 +24,7 @@ mod pattern;
 mod process;
 mod scaling;
 mod secrets;
+mod set_aside;
 mod simulate;
 mod stand_in;
 mod stopping;
