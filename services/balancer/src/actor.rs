@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use actix::{Actor, AsyncContext, Context, Handler, Message};
 use tidepool_core::PoolReport;
+use tidepool_worker::turn;
 
 use crate::pool::Pool;
 
@@ -62,7 +63,7 @@ impl LoadBalancer {
         Self { pools, reports }
     }
 
-    fn look(&mut self, _ctx: &mut Context<Self>) {
+    fn look(&mut self) {
         let now = Instant::now();
         self.pools
             .iter()
@@ -87,7 +88,9 @@ impl Actor for LoadBalancer {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        ctx.run_interval(LOOK_INTERVAL, Self::look);
+        ctx.run_interval(LOOK_INTERVAL, |balancer, _ctx| {
+            turn("load balancer", || balancer.look());
+        });
     }
 }
 

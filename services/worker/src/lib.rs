@@ -10,6 +10,7 @@ mod node;
 mod reconcile;
 mod resources;
 mod restart;
+mod turn;
 mod worker;
 
 pub use lane::{Job, Lane};
@@ -18,3 +19,4 @@ pub use node::{
     AskStatus, DrainWorker, Naming, Node, NodeConfig, NodePorts, PoolHosting, Shutdown, Target,
 };
 pub use restart::{Restart, RestartPolicy, RestartState};
+pub use turn::turn;

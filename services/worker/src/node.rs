@@ -18,6 +18,7 @@ use crate::membership::Membership;
 use crate::reconcile::{Candidate, reconcile};
 use crate::resources::Probe;
 use crate::restart::RestartPolicy;
+use crate::turn::turn;
 use crate::worker::{Change, WorkerChanged};
 
 /// How often the node reports and checks its pools.
@@ -257,8 +258,8 @@ impl Actor for Node {
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(MAILBOX_LEN);
         // The first report is what a supervisor waits for to give the first targets.
-        self.tick(ctx);
-        ctx.run_interval(TICK, Self::tick);
+        turn("node", || self.tick(ctx));
+        ctx.run_interval(TICK, |node, ctx| turn("node", || node.tick(ctx)));
     }
 }
 

@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use crate::lane::Lane;
 use crate::membership::{Membership, Seat, SeatNotice};
 use crate::restart::{Restart, RestartPolicy, RestartState};
+use crate::turn::turn;
 
 /// How often a worker looks at the facts, should a notice have been lost.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -209,7 +210,9 @@ impl Actor for Worker {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        ctx.run_interval(LOOK_INTERVAL, Self::look);
+        ctx.run_interval(LOOK_INTERVAL, |worker, ctx| {
+            turn("worker", || worker.look(ctx));
+        });
         self.launch(ctx);
     }
 }

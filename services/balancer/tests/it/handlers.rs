@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use schemars::{JsonSchema, schema_for};
@@ -13,11 +14,15 @@ use tidepool_handler::{
 };
 use tokio::sync::Notify;
 
+/// How long timers run before they panic.
+const TIMER: Duration = Duration::from_millis(5);
+
 /// What a test asks for.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Order {
-    /// One of `echo`, `panic`, `panic_wait`, `panic_compute`, `hold`, `spin`, `fail`.
+    /// One of `echo`, `panic`, `panic_wait`, `panic_compute`, `panic_timer`, `panic_later`, `hold`,
+    /// `spin`, `fail`.
     pub(crate) act: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) number: Option<u32>,
@@ -32,6 +37,8 @@ pub(crate) struct Stage {
     pub(crate) stops: Mutex<Vec<Stop>>,
     pub(crate) served: Mutex<Vec<u32>>,
     pub(crate) starts: AtomicU32,
+    /// Timers that went off after their request had been answered, to panic.
+    pub(crate) late: AtomicU32,
     /// Starts that fail before one succeeds.
     pub(crate) failing_starts: AtomicU32,
     /// Which requests may run twice.
@@ -114,6 +121,19 @@ impl Instance for Acting {
             "panic" => panic!("told to"),
             "panic_wait" => Work::wait(async { panic!("told to") }),
             "panic_compute" => Work::compute(|| panic!("told to")),
+            "panic_timer" => Work::wait(async {
+                tokio::time::sleep(TIMER).await;
+                panic!("told to")
+            }),
+            // A timer that nobody waits for.
+            "panic_later" => Work::wait(async move {
+                tokio::spawn(async move {
+                    tokio::time::sleep(TIMER).await;
+                    stage.late.fetch_add(1, Ordering::SeqCst);
+                    panic!("told to");
+                });
+                call.reply(&order)
+            }),
             "hold" => Work::wait(async move {
                 let _running = Running::on(&stage);
                 stage.release.notified().await;
