@@ -1,6 +1,7 @@
 //! `tidepool replay`: decides everything in the decision log again, and tells what comes out
 //! differently. Works on the files, also while a process writes to them.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -34,7 +35,16 @@ fn replay(args: &ReplayArgs, configured: &Path, output: Output) -> anyhow::Resul
         None => Timestamp::default(),
     };
     let mut replay = Replay::new(args.pool.clone(), since);
-    let damages = read(&dir, |record| replay.see(record))?;
+    let mut pools = BTreeSet::new();
+    let damages = read(&dir, |record| {
+        if !pools.contains(&record.pool) {
+            pools.insert(record.pool.clone());
+        }
+        replay.see(record);
+    })?;
+    if let Some(pool) = args.pool.as_ref().filter(|pool| !pools.contains(*pool)) {
+        return Err(unknown(pool, &pools, &dir, &damages));
+    }
     let report = replay.report();
     tell(&report, &damages, &mut stdout(output))?;
     anyhow::ensure!(
@@ -44,6 +54,26 @@ fn replay(args: &ReplayArgs, configured: &Path, output: Output) -> anyhow::Resul
     );
     anyhow::ensure!(damages.is_empty(), "a part of the log cannot be read");
     Ok(())
+}
+
+/// Nothing of such a pool was replayed, and that is no proof of anything.
+fn unknown(
+    pool: &PoolName,
+    pools: &BTreeSet<PoolName>,
+    dir: &Path,
+    damages: &[Damage],
+) -> anyhow::Error {
+    let named: Vec<_> = pools.iter().map(PoolName::as_str).collect();
+    let there = match named.as_slice() {
+        [] => "it holds no decisions at all".to_owned(),
+        _ => format!("there are {}", named.join(", ")),
+    };
+    let unread = match damages.first() {
+        Some(damage) => format!("; a part of {} cannot be read", damage.file.display()),
+        None => String::new(),
+    };
+    let dir = dir.display();
+    anyhow::anyhow!("there is no pool '{pool}' in the log in {dir}: {there}{unread}")
 }
 
 fn moment(text: &str, now: Timestamp) -> anyhow::Result<Timestamp> {

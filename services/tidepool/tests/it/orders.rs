@@ -197,6 +197,12 @@ async fn a_live_log_replays_to_the_same_decisions() {
     let report: Value = serde_json::from_slice(&other.stdout).unwrap();
     assert!(report["pools"]["echo"].is_null(), "{report}");
     assert!(report["pools"]["grammar"]["decisions"].as_u64() >= Some(1));
+    let nobody = replay().args(["--pool", "nosuch"]).output().await.unwrap();
+    let told = String::from_utf8(nobody.stderr).unwrap();
+    assert_eq!(nobody.status.code(), Some(1), "{told}");
+    assert!(told.contains("there is no pool 'nosuch'"), "{told}");
+    assert!(told.contains("there are echo, grammar, memory"), "{told}");
+    assert!(nobody.stdout.is_empty(), "nothing is called identical");
 }
 
 #[tokio::test]
