@@ -204,8 +204,7 @@ pub(crate) fn assess(
         .demand
         .outlook(horizon_s, learned, config.burst_deviations);
     let terms = terms(policy, config, memory, observation, outlook);
-    let infeasible = policy.bounds.wait_objective_s.is_none()
-        && memory.service.p95_s().unwrap_or(0.0) > policy.bounds.slo_s();
+    let infeasible = infeasible(policy, memory);
     if outlook.is_some() {
         climb(policy, memory, observation, &terms);
     }
@@ -256,6 +255,12 @@ pub(crate) fn assess(
         }),
         wait_objective_s: terms.wait_objective_s,
     }
+}
+
+/// Whether the work itself takes longer than the objective, which no size of pool can meet then.
+pub(crate) fn infeasible(policy: &Policy, memory: &Memory) -> bool {
+    policy.bounds.wait_objective_s.is_none()
+        && memory.service.p95_s().unwrap_or(0.0) > policy.bounds.slo_s()
 }
 
 fn terms<'a>(

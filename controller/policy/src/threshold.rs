@@ -5,7 +5,7 @@ use crate::decision::{Needs, Reason, SCORE_ENOUGH, Signal, score, whole};
 use crate::memory::Memory;
 use crate::observation::Observation;
 use crate::retire::Retirement;
-use crate::signals::{settled, startup_s};
+use crate::signals::{infeasible, settled, startup_s};
 use crate::tidepool::{Appraisal, have};
 
 /// Time constant of the utilisation: a step shows in it only after as long.
@@ -57,7 +57,7 @@ pub(crate) fn appraise(
         service_s: memory.service.mean_s(),
         service_counted_s: None,
         startup_s,
-        infeasible: false,
+        infeasible: infeasible(policy, memory),
         wait_objective_s: policy.bounds.slo_s(),
     }
 }

@@ -104,6 +104,25 @@ fn an_objective_shorter_than_the_work_asks_for_nobody() {
 }
 
 #[test]
+fn the_plain_rule_tells_of_such_an_objective_too() {
+    let told = |slo_ms, wait_objective_s| {
+        let mut policy = Policy::threshold(1, 60);
+        policy.bounds.slo_ms = slo_ms;
+        policy.bounds.wait_objective_s = wait_objective_s;
+        let decision = Loop::new(policy).run(120, 100.0);
+        let is_said = decision.sentence().contains("longer than the objective");
+        assert_eq!(is_said, decision.infeasible);
+        decision.infeasible
+    };
+    assert!(told(10, None), "the work takes 50 ms");
+    assert!(!told(1_000, None));
+    assert!(
+        !told(10, Some(0.01)),
+        "the objective is one of waiting alone"
+    );
+}
+
+#[test]
 fn blindness_begins_anew_after_something_was_seen() {
     let mut pool = Loop::new(Policy::tidepool(1, 60));
     let before = pool.run(60, 100.0).to;
