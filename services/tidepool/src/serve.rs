@@ -323,6 +323,7 @@ impl Actors {
         let (seat, succession) = succession::start(ground).await?;
         to_supervisor.connect(seat.clone());
         let node = begins.run(node);
+        seat.first_decisions(pools.len()).await;
         let balancer = LoadBalancer::new(pools.to_vec(), to_supervisor.pool_reports()).start();
         Ok(Self {
             balancer,

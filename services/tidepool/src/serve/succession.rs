@@ -31,6 +31,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Longest wait for what one that panicked had handed over to be written.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Most turns that actors get before a process listens.
+const FIRST_TURNS_MAX: usize = 1_000;
+
 /// When another one begins.
 pub(super) const RESTARTS: RestartPolicy = RestartPolicy {
     restarts_max: 10,
@@ -69,6 +72,17 @@ impl Seat {
     /// What is seen of the pools.
     pub(super) fn view(&self) -> SupervisorView {
         self.0.read().view.clone()
+    }
+
+    /// Gives the actors turns until every pool is decided about, so that whoever asks as soon as this
+    /// process listens is told of it. No longer than that takes, and not for ever.
+    pub(super) async fn first_decisions(&self, pools: usize) {
+        for _ in 0..FIRST_TURNS_MAX {
+            if self.view().pools().len() >= pools {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Takes the report of the node. One that does not fit into the mailbox is lost; the next second

@@ -75,9 +75,12 @@ async fn orders_and_questions_reach_the_leader_whoever_is_called() {
         works(&leader, &["bounds", "echo", "--reset"]).await;
         let (table, _) = works(process, &["nodes"]).await;
         assert!(table.contains("\na "), "{table}");
-        let (workers, _) = works(process, &["workers", "-o", "json"]).await;
-        let workers: Value = serde_json::from_str(&workers).expect("JSON");
-        assert_eq!(workers[0]["node"], "a", "{workers}");
+        let workers = eventually("the worker", SOON, async || {
+            let (workers, _) = works(process, &["workers", "-o", "json"]).await;
+            let workers: Value = serde_json::from_str(&workers).expect("JSON");
+            (workers[0]["node"] == "a").then_some(workers)
+        })
+        .await;
         let id = workers[0]["id"].as_str().expect("an id");
         works(process, &["drain", "a"]).await;
         works(process, &["drain", "a", "--undo"]).await;
