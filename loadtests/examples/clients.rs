@@ -133,14 +133,14 @@ impl OneClient {
         self.ask(&mut tally, "memory", &store, |_| true).await?;
         let recall = json!({ "op": "recall", "namespace": name, "query": "secret", "limit": 5 });
         let is_own = |answer: &Value| {
-            let matches = answer["output"]["matches"].as_array();
+            let matches = answer["matches"].as_array();
             matches.is_some_and(|all| all.iter().all(|found| found["id"] == name.as_str()))
         };
         self.ask(&mut tally, "memory", &recall, is_own).await?;
         for turn in 0..ECHOES {
             let text = format!("{name}, turn {turn}");
             let echo = json!({ "text": text, "sleep_ms": 20 });
-            let is_same = |answer: &Value| answer["output"]["text"] == text.as_str();
+            let is_same = |answer: &Value| answer["text"] == text.as_str();
             self.ask(&mut tally, "echo", &echo, is_same).await?;
         }
         let forget = json!({ "op": "forget", "namespace": name, "all": true });
