@@ -61,6 +61,8 @@ pub(crate) enum CallFailure {
     Failed(Failure),
     Panicked,
     DeadlineInQueue,
+    /// It is larger than the node takes.
+    TooLarge,
 }
 
 /// A node that takes calls.

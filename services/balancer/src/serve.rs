@@ -21,6 +21,8 @@ pub(crate) enum Unserved {
     Refused(Refusal),
     /// Its deadline passed while it waited.
     DeadlineInQueue,
+    /// No node takes an input of its size.
+    TooLarge,
     /// Its handler panicked.
     Panicked,
     /// Its handler failed, or ran out of time.
@@ -42,7 +44,9 @@ impl Unserved {
 pub(crate) fn verdict(result: &Result<Payload, Unserved>) -> Verdict {
     match result {
         Err(Unserved::Panicked | Unserved::Lost | Unserved::SetAside) => Verdict::Bad,
-        Err(Unserved::Refused(_) | Unserved::DeadlineInQueue) => Verdict::Nothing,
+        Err(Unserved::Refused(_) | Unserved::DeadlineInQueue | Unserved::TooLarge) => {
+            Verdict::Nothing
+        }
         Ok(_) => Verdict::Good,
         Err(Unserved::Failed(failure)) => match failure {
             Failure::Internal { .. } => Verdict::Bad,
@@ -111,6 +115,8 @@ impl Served {
             Ok(_) => Outcome::Answered,
             Err(Unserved::Refused(_)) => Outcome::Refused,
             Err(Unserved::DeadlineInQueue) => Outcome::DeadlineMissed,
+            // The caller's doing, as what a handler says of its input.
+            Err(Unserved::TooLarge) => Outcome::Answered,
             Err(Unserved::Panicked | Unserved::Lost | Unserved::SetAside) => Outcome::Failed,
             Err(Unserved::Failed(failure)) => match failure {
                 Failure::DeadlineExceeded => Outcome::DeadlineMissed,

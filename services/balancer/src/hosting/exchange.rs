@@ -69,6 +69,7 @@ fn error_name(unserved: &Unserved) -> &'static str {
     match unserved {
         Unserved::Refused(_) => "refused",
         Unserved::DeadlineInQueue => "deadline_exceeded",
+        Unserved::TooLarge => "too_large",
         Unserved::Panicked => "handler_panicked",
         Unserved::Lost | Unserved::SetAside => "worker_lost",
         Unserved::Failed(failure) => match failure {
@@ -132,8 +133,10 @@ fn failed(unserved: &Unserved) -> Failed {
     match unserved {
         Unserved::DeadlineInQueue => of(FailureCode::DeadlineInQueue),
         Unserved::Panicked => of(FailureCode::Panicked),
-        // Only those who call nodes lose them.
-        Unserved::Refused(_) | Unserved::Lost | Unserved::SetAside => of(FailureCode::Internal),
+        // Only those who call nodes lose them, or are refused for their size.
+        Unserved::Refused(_) | Unserved::TooLarge | Unserved::Lost | Unserved::SetAside => {
+            of(FailureCode::Internal)
+        }
         Unserved::Failed(failure) => match failure {
             Failure::Malformed { detail } => Failed {
                 detail: detail.clone(),

@@ -196,6 +196,10 @@ impl From<Unserved> for Problem {
                 Code::DeadlineExceeded,
                 "the deadline passed while the request waited",
             ),
+            Unserved::TooLarge => Self::new(
+                Code::TooLarge,
+                "the input is larger than the nodes of its pool take",
+            ),
             Unserved::Panicked => {
                 Self::new(Code::HandlerPanicked, "the handler crashed on this request")
             }

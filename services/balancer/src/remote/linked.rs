@@ -107,7 +107,7 @@ impl Reach for LinkedNode {
         let called = self.link().call(&request, input, order.ask.deadline.0);
         Box::pin(async move {
             match called {
-                Err(Full::TooLarge) => too_large(),
+                Err(Full::TooLarge) => without_worker(CallFailure::TooLarge),
                 Err(Full::InFlight | Full::Bytes | Full::Closed) => CallEnd::Rejected,
                 Ok(call) => end(call.await),
             }
@@ -134,17 +134,11 @@ fn request(pool: &PoolSpec, order: &Order) -> Option<Request> {
 }
 
 /// An end that no worker had a part in.
-fn without_worker(failure: Failure) -> CallEnd {
+fn without_worker(failure: CallFailure) -> CallEnd {
     CallEnd::Answered(Answered {
-        result: Err(CallFailure::Failed(failure)),
+        result: Err(failure),
         worker: None,
         queued: Duration::ZERO,
-    })
-}
-
-fn too_large() -> CallEnd {
-    without_worker(Failure::LimitExceeded {
-        detail: "the input is larger than nodes take".to_owned(),
     })
 }
 
@@ -154,11 +148,13 @@ fn end(end: tidepool_link::CallEnd) -> CallEnd {
             CallEnd::Answered(answered(response, payload))
         }
         tidepool_link::CallEnd::Rejected(reject) => match reject.reason {
-            RejectReason::TooLarge => too_large(),
+            RejectReason::TooLarge => without_worker(CallFailure::TooLarge),
             _ => CallEnd::Rejected,
         },
         tidepool_link::CallEnd::Lost { sent } => CallEnd::Lost { is_sent: sent },
-        tidepool_link::CallEnd::Expired { .. } => without_worker(Failure::DeadlineExceeded),
+        tidepool_link::CallEnd::Expired { .. } => {
+            without_worker(CallFailure::Failed(Failure::DeadlineExceeded))
+        }
     }
 }
 

@@ -173,6 +173,7 @@ impl From<CallFailure> for Unserved {
             CallFailure::Failed(failure) => Self::Failed(failure),
             CallFailure::Panicked => Self::Panicked,
             CallFailure::DeadlineInQueue => Self::DeadlineInQueue,
+            CallFailure::TooLarge => Self::TooLarge,
         }
     }
 }

@@ -41,6 +41,11 @@ struct TestNode {
 
 impl TestNode {
     async fn start(name: &str, workers: u32, idempotent: Idempotent) -> Self {
+        Self::linking(link_config(Role::Node, name), workers, idempotent).await
+    }
+
+    async fn linking(link: LinkConfig, workers: u32, idempotent: Idempotent) -> Self {
+        let name = &link.local.name.clone();
         let stage = Arc::new(Stage {
             idempotent,
             ..Stage::default()
@@ -72,7 +77,7 @@ impl TestNode {
         });
         let listener = tidepool_link::bind("127.0.0.1:0".parse().expect("valid")).expect("a port");
         let addr = listener.local_addr().expect("bound").to_string();
-        let server = Server::new(link_config(Role::Node, name));
+        let server = Server::new(link);
         let (running, host) = (server.clone(), hosting.host());
         actix_web::rt::spawn(async move { running.run(host).await });
         let accepting = server.clone();
@@ -177,6 +182,24 @@ async fn what_a_handler_says_of_a_request_comes_back_as_from_a_worker_here() {
         .header("tidepool-deadline-ms", "300");
     problem(late.send().await.unwrap(), 504, "deadline_exceeded").await;
     eventually(|| node.running() == 0).await;
+    linked.balancer.stop().await;
+}
+
+#[actix_web::test]
+async fn an_input_that_no_node_takes_is_refused_for_its_size() {
+    let mut link = link_config(Role::Node, "a");
+    link.limits.message_bytes = 1 << 10;
+    let node = TestNode::linking(link, 1, Idempotent::Never).await;
+    let linked = Linked::to(&[&node]).await;
+    let balancer = &linked.balancer;
+    let input = format!(r#"{{"act":"{}"}}"#, "echo".repeat(500));
+    let large = balancer.post(input).send().await.unwrap();
+    problem(large, 413, "too_large").await;
+    assert_eq!(
+        balancer.act("echo").await.status(),
+        200,
+        "the link lives on"
+    );
     linked.balancer.stop().await;
 }
 

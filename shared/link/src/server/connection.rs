@@ -296,6 +296,9 @@ impl Requests {
                 }
                 if let Some(reason) = self.refusal() {
                     self.reject(id, reason);
+                } else if payload.len() > self.limits.message_bytes {
+                    // Sent before the caller knew what this node takes.
+                    self.reject(id, RejectReason::TooLarge);
                 } else if more {
                     let begun = self.partials.begin(id, request, &payload);
                     if begun.is_err() {
