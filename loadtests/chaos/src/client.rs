@@ -94,6 +94,8 @@ pub(crate) struct Callers {
     begun: Instant,
     plant: Option<Plant>,
     in_flight: Arc<Semaphore>,
+    /// Part of the name of every namespace: a cluster that a run before stored notes in has none of this one.
+    run: u32,
 }
 
 impl Callers {
@@ -123,6 +125,7 @@ impl Callers {
             begun,
             plant,
             in_flight: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
+            run: fastrand::u32(..),
         })
     }
 
@@ -204,8 +207,8 @@ impl Callers {
         request.sent_us = self.since_us();
         let (route, body) = match request.kind {
             RequestKind::Echo => ("echo", echo_body(id, &self.load)),
-            RequestKind::Note => ("memory", note_body(id)),
-            RequestKind::Read => ("memory", read_body(self.load.note_before(id))),
+            RequestKind::Note => ("memory", self.note_body(id)),
+            RequestKind::Read => ("memory", self.read_body(self.load.note_before(id))),
         };
         if self.plant == Some(Plant::InventedNote)
             && request.kind == RequestKind::Note
@@ -236,6 +239,26 @@ impl Callers {
         request
     }
 
+    fn read_body(&self, id: u64) -> String {
+        json!({
+            "op": "recall", "namespace": self.namespace(id), "query": "",
+            "tags": [tag(id)], "limit": MATCHES,
+        })
+        .to_string()
+    }
+
+    fn note_body(&self, id: u64) -> String {
+        json!({
+            "op": "store", "namespace": self.namespace(id),
+            "items": [{ "text": format!("note {id}"), "tags": [tag(id)] }],
+        })
+        .to_string()
+    }
+
+    fn namespace(&self, id: u64) -> String {
+        format!("chaos-{:08x}-{}", self.run, id % NAMESPACES)
+    }
+
     /// A read that found its note has not, if that is planted.
     fn make_stale(&self, request: &mut Request) {
         let is_turn = self.load.read_turn(request.id).is_multiple_of(3);
@@ -261,7 +284,7 @@ impl Callers {
 
     /// How often a note is there. Asks until somebody can tell.
     pub(crate) async fn find(&self, id: u64) -> anyhow::Result<u64> {
-        let query = read_body(id);
+        let query = self.read_body(id);
         let end = Instant::now() + FIND_MAX;
         let mut balancer = 0;
         loop {
@@ -340,30 +363,10 @@ fn echo_body(id: u64, load: &Load) -> String {
     body.to_string()
 }
 
-fn read_body(id: u64) -> String {
-    json!({
-        "op": "recall", "namespace": namespace(id), "query": "",
-        "tags": [tag(id)], "limit": MATCHES,
-    })
-    .to_string()
-}
-
 /// How many matches an answer to a read has.
 fn matches(answer: &[u8]) -> Option<u64> {
     let found: Value = serde_json::from_slice(answer).ok()?;
     Some(found["matches"].as_array()?.len() as u64)
-}
-
-fn note_body(id: u64) -> String {
-    json!({
-        "op": "store", "namespace": namespace(id),
-        "items": [{ "text": format!("note {id}"), "tags": [tag(id)] }],
-    })
-    .to_string()
-}
-
-fn namespace(id: u64) -> String {
-    format!("chaos-{}", id % NAMESPACES)
 }
 
 fn tag(id: u64) -> String {
