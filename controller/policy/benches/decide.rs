@@ -57,6 +57,7 @@ fn patterned(second: u64) -> Observation {
             floor_rate: 1.2 * rate,
             growth: 1.1,
             quantile_rates: [1.0, 1.1, 1.15, 1.2, 1.25, 1.3, 1.35, 1.4].map(|of| of * rate),
+            waking: false,
         }),
         ..observation(second)
     }

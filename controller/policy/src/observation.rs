@@ -177,6 +177,9 @@ pub struct ProfileForecast {
     /// zero when they are not known, as in logs of an older version.
     #[serde(default)]
     pub quantile_rates: [f64; PATTERN_QUANTILES.len()],
+    /// Whether next to nothing comes at present, so that the pattern is all there is to go by.
+    #[serde(default)]
+    pub waking: bool,
 }
 
 /// Quantiles of the learned pattern's forecast that a margin may go by.

@@ -61,6 +61,8 @@ pub(crate) struct Terms<'a> {
     outlook: Outlook,
     /// Rate that the learned pattern wants the pool to be ready for.
     floor_rate: f64,
+    /// Median of what it expects of a pool that sleeps; 0 while the pool is awake.
+    waking_rate: f64,
     /// Whether nothing came or ran for some seconds.
     idle: bool,
     /// Rates at the quantiles of its forecast.
@@ -127,11 +129,19 @@ impl Terms<'_> {
         // has none to be ready for.
         let extra = ((load + 2.0 * self.slots()) * growth).min(load);
         let need = (load + extra + self.free_slots(load)) / self.slots();
+        need.max(self.pattern_need(margin))
+    }
+
+    /// Workers that the learned pattern asks for, whatever the last minutes say.
+    fn pattern_need(&self, margin: Margin) -> f64 {
+        let floor = self.floor_need();
         if margin.learned {
-            need.max(self.floor_need())
+            floor
         } else {
-            // Whom the pattern expects must not find nobody there, whatever margin is held.
-            need.max(self.floor_need().min(1.0))
+            // Whom the pattern expects must not find nobody there, whatever margin is held, and a pool
+            // that sleeps has nothing else to go by.
+            let waking = self.workers_for(self.waking_rate);
+            waking.max(1.0).min(floor)
         }
     }
 
@@ -212,14 +222,8 @@ pub(crate) fn assess(
     if outlook.is_none() {
         needs.slots = observation.forecast.map(|_| terms.floor_need());
     }
-    let floor = terms.floor_need();
     let margin = config.margin.unwrap_or_else(|| memory.ladder.margin());
-    // Without the floor's margin it still asks for the first worker.
-    let floor = if margin.learned {
-        floor
-    } else {
-        floor.min(1.0)
-    };
+    let floor = terms.pattern_need(margin);
     let raised = floor > 0.0 && needs.slots.is_some_and(|need| need <= floor);
     let follows = outlook.is_some_and(|o| o.learned && o.rate > o.recent);
     let own_rate = outlook.map_or(0.0, |outlook| outlook.own.rate);
@@ -287,6 +291,12 @@ fn terms<'a>(
         wait_objective_s: policy.bounds.wait_for_slot_s(service_p95_s),
         outlook: outlook.unwrap_or_default(),
         floor_rate: clean(observation.forecast.map_or(0.0, |f| f.floor_rate)),
+        waking_rate: clean(
+            observation
+                .forecast
+                .filter(|forecast| forecast.waking)
+                .map_or(0.0, |forecast| forecast.median_rate),
+        ),
         idle: memory.gaps.gap_s(now_ms) >= IDLE_S,
         quantile_rates: observation
             .forecast

@@ -146,6 +146,16 @@ pub(crate) struct Known {
     pub(crate) terms: [f64; TERMS],
     /// Hour of the day that it is known of.
     pub(crate) hour: usize,
+    /// Whether next to nothing comes at present: there is no last value to go by.
+    pub(crate) asleep: bool,
+}
+
+impl Known {
+    /// Logarithm of what the profile says, whatever the present is like.
+    pub(crate) fn ln_profile(self) -> f64 {
+        let [growth, back, ..] = self.terms;
+        self.ln_last + growth + back
+    }
 }
 
 impl Blend {

@@ -11,6 +11,7 @@ use crate::{
     pace::Pace,
     residual::{BUCKETS, Residuals},
     scatter::Scatter,
+    waking::Waking,
 };
 
 /// Largest number that anything stored may be.
@@ -86,6 +87,12 @@ impl Check for Horizon {
         self.rival.contest.check(&format!("{path}.rival.contest"))?;
         self.scaled.check(&format!("{path}.scaled"))?;
         self.scatter.check(&format!("{path}.scatter"))?;
+        let Waking { profile, asleep } = self.waking;
+        let costs = [
+            ("profile", profile, 0.0, LARGEST),
+            ("asleep", asleep, 0.0, LARGEST),
+        ];
+        all(&format!("{path}.waking"), &costs)?;
         self.blend.check(&format!("{path}.blend"))?;
         self.conformal.check(&format!("{path}.conformal"))
     }

@@ -6,41 +6,41 @@
 
 use crate::local::WEEK_HOURS;
 
-/// Points of the curve per hour.
-pub(crate) const HOUR_POINTS: usize = 12;
-/// Points of a week, every five minutes.
-pub(crate) const WEEK_POINTS: usize = WEEK_HOURS * HOUR_POINTS;
-
-/// Rate in the middle of every five minutes of the week.
+/// Rate at every moment of the week.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Curve {
-    rates: Vec<f32>,
+    hours: Vec<Hour>,
+    least: f64,
+}
+
+/// An hour's mean rate, and those at its beginning and end. Two hours may differ where they meet: a
+/// pool that sleeps until nine has its full load at nine.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Hour {
+    mean: f64,
+    left: f64,
+    right: f64,
 }
 
 impl Curve {
     /// A curve through hourly mean rates; `least` is the smallest rate it may take.
     pub(crate) fn through(hours: &[f64; WEEK_HOURS], least: f64) -> Self {
         let edges = edges(hours);
-        let mut rates = Vec::with_capacity(WEEK_POINTS);
-        for hour in 0..WEEK_HOURS {
-            let (mean, left, right) = (hours[hour], edges[hour], edges[(hour + 1) % WEEK_HOURS]);
-            let (left, right) = limited(mean, left, right);
-            for point in 0..HOUR_POINTS {
-                let x = (point as f64 + 0.5) / HOUR_POINTS as f64;
-                let rate = parabola(mean, left, right, x);
-                rates.push(rate.max(least) as f32);
-            }
+        let hour = |place: usize| {
+            let next = (place + 1) % WEEK_HOURS;
+            Hour::limited(hours[place], edges[place], edges[next])
+        };
+        Self {
+            hours: (0..WEEK_HOURS).map(hour).collect(),
+            least,
         }
-        Self { rates }
     }
 
     /// Logarithm of the rate at a place of the week, in hours since Monday's midnight.
     pub(crate) fn ln_rate(&self, hour_of_week: f64) -> f64 {
-        let place = hour_of_week.clamp(0.0, WEEK_HOURS as f64) * HOUR_POINTS as f64;
-        let place = place + WEEK_POINTS as f64 - 0.5;
-        let point = place as usize;
-        let [here, next] = [point, point + 1].map(|p| f64::from(self.rates[p % WEEK_POINTS]));
-        (here + (next - here) * (place - point as f64)).ln()
+        let place = hour_of_week.clamp(0.0, WEEK_HOURS as f64);
+        let hour = self.hours[place as usize % WEEK_HOURS];
+        hour.rate(place.fract()).max(self.least).ln()
     }
 }
 
@@ -57,23 +57,30 @@ fn edges(hours: &[f64; WEEK_HOURS]) -> Vec<f64> {
         .collect()
 }
 
-/// Edges of one hour, moved so that its parabola has no peak inside.
-fn limited(mean: f64, left: f64, right: f64) -> (f64, f64) {
-    if (right - mean) * (mean - left) <= 0.0 {
-        return (mean, mean);
+impl Hour {
+    /// An hour between edges that are moved so that its parabola has no peak inside.
+    fn limited(mean: f64, left: f64, right: f64) -> Self {
+        let hour = |left, right| Self { mean, left, right };
+        if (right - mean) * (mean - left) <= 0.0 {
+            return hour(mean, mean);
+        }
+        let slope = right - left;
+        let bend = slope * hour(left, right).curvature();
+        if bend > slope * slope {
+            hour(3.0 * mean - 2.0 * right, right)
+        } else if bend < -slope * slope {
+            hour(left, 3.0 * mean - 2.0 * left)
+        } else {
+            hour(left, right)
+        }
     }
-    let slope = right - left;
-    let curvature = 6.0 * (mean - (left + right) / 2.0);
-    if slope * curvature > slope * slope {
-        (3.0 * mean - 2.0 * right, right)
-    } else if slope * curvature < -slope * slope {
-        (left, 3.0 * mean - 2.0 * left)
-    } else {
-        (left, right)
-    }
-}
 
-fn parabola(mean: f64, left: f64, right: f64, x: f64) -> f64 {
-    let curvature = 6.0 * (mean - (left + right) / 2.0);
-    left + x * (right - left + curvature * (1.0 - x))
+    fn curvature(self) -> f64 {
+        6.0 * (self.mean - (self.left + self.right) / 2.0)
+    }
+
+    /// Rate at a share `x` of the hour.
+    fn rate(self, x: f64) -> f64 {
+        self.left + x * (self.right - self.left + self.curvature() * (1.0 - x))
+    }
 }

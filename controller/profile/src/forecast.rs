@@ -34,12 +34,16 @@ pub struct Forecast {
     /// until enough was judged.
     #[serde(skip)]
     pub quantile_rates: [f64; QUANTILES.len()],
-    /// Whether these forecasts were better than the last value, lately. If not, do not act on them.
+    /// Whether these forecasts were better than the last value, lately, or for a pool that sleeps worth
+    /// what waking it costs. If not, do not act on them.
     pub believed: bool,
+    /// Whether next to nothing came of late.
+    #[serde(default)]
+    pub asleep: bool,
 }
 
 /// Rate below which nothing is to be ready for: less than a request a minute.
-const READY_FOR_LEAST: f64 = 1.0 / 60.0;
+pub(crate) const READY_FOR_LEAST: f64 = 1.0 / 60.0;
 
 /// What a policy is told of a forecast. Rates are requests per second.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -52,6 +56,8 @@ pub struct Advice {
     pub growth: f64,
     /// Rates at [`QUANTILES`], announced bursts included.
     pub quantile_rates: [f64; QUANTILES.len()],
+    /// Whether the pool sleeps, so that this is all there is to go by.
+    pub waking: bool,
 }
 
 impl Forecast {
@@ -72,6 +78,7 @@ impl Forecast {
             median_rate: waking(self.median_rate),
             floor_rate: waking(ready_for),
             growth: self.growth,
+            waking: self.asleep,
             quantile_rates: self.quantile_rates.map(|rate| {
                 if rate > 0.0 {
                     waking(rate.max(self.median_rate * self.burst))
@@ -109,8 +116,10 @@ pub struct Quality {
     pub growth_share: f64,
     /// Share of a deviation from the profile that is believed to go away within the lead, 0 to 1.
     pub return_share: f64,
-    /// Whether forecasts at this lead are to be acted on.
+    /// Whether forecasts at this lead are to be acted on while requests come.
     pub believed: bool,
+    /// Whether they are while none come: for a pool that sleeps, to wake it in time.
+    pub waking_believed: bool,
 }
 
 /// The profile, the last value and a challenger on the very same moments.
@@ -226,6 +235,7 @@ mod tests {
             quantile: 0.95,
             quantile_rates: [10.0, 11.0, 12.0, 13.0, 14.0, 15.0, 16.0, 17.0],
             believed: true,
+            asleep: false,
         }
     }
 

@@ -8,9 +8,11 @@ use crate::{
     Contest, QUANTILES,
     blend::{Blend, Known, Shares},
     conformal::{Conformal, Tally},
+    floor::floor_rate,
     residual::{RESIDUAL_MAX, Residuals},
     scatter::Scatter,
     stored,
+    waking::Waking,
 };
 
 /// Forecasts under way for one horizon.
@@ -44,10 +46,6 @@ const DOUBTED_ABOVE: f64 = 1.0;
 pub(crate) const JUDGED_S: f64 = 20.0;
 /// Arrivals added on both sides of a ratio: a handful of arrivals is not a trend.
 pub(crate) const DOUBT: f64 = 2.0;
-/// A floor is at most this many times the larger of the median and the largest hour that was learned...
-const FLOOR_TIMES_MAX: f64 = 1.5;
-/// ...and so many standard deviations of arrivals by chance.
-const CHANCE_DEVIATIONS: f64 = 3.0;
 /// A lead that changed by more than this factor has new residuals.
 const LEAD_CHANGE_MAX: f64 = 1.6;
 
@@ -118,6 +116,9 @@ pub(crate) struct Horizon {
     pub(crate) scaled: Residuals,
     #[serde(default)]
     pub(crate) scatter: Scatter,
+    /// What the same was worth while the pool slept.
+    #[serde(default, skip_serializing_if = "Waking::is_new")]
+    pub(crate) waking: Waking,
     #[serde(skip)]
     flights: Flights,
     #[serde(skip)]
@@ -196,6 +197,7 @@ impl Horizon {
             judged: 0,
             scaled: Residuals::default(),
             scatter: Scatter::default(),
+            waking: Waking::default(),
             flights: Flights::default(),
             present: Present::default(),
             rival: Rival::default(),
@@ -251,7 +253,20 @@ impl Horizon {
 
     /// Logarithm of the forecast rate.
     pub(crate) fn ln_forecast(&self, known: Known) -> f64 {
-        self.present.shares.ln_forecast(known)
+        if known.asleep {
+            known.ln_profile()
+        } else {
+            self.present.shares.ln_forecast(known)
+        }
+    }
+
+    /// Whether to act on forecasts, of a pool that sleeps or not.
+    pub(crate) fn believes(&self, asleep: bool) -> bool {
+        if asleep {
+            self.waking.is_believed()
+        } else {
+            self.is_believed
+        }
     }
 
     /// How a challenger fared beside the profile.
@@ -328,8 +343,14 @@ impl Horizon {
             let rival_loss = rival.record.judge(residual(ln_challenger), share, kept);
             rival.contest.add(loss, last_loss, rival_loss);
         }
-        self.blend
-            .learn(pending.known, last, self.kept(BLEND_HALF_LIFE_DAYS));
+        if pending.known.asleep {
+            let expected = pending.ln_forecast.exp();
+            self.waking.learn(expected, rate, self.every_s());
+        } else {
+            // A pool that slept shows nothing of how traffic follows the pattern.
+            let kept = self.kept(BLEND_HALF_LIFE_DAYS);
+            self.blend.learn(pending.known, last, kept);
+        }
         self.weigh();
         let median = self.present.spread.p50;
         Judged {
@@ -410,26 +431,6 @@ pub(crate) fn ln_ratio(rate: f64, ln_forecast: f64) -> f64 {
     let forecast = ln_forecast.min(60.0).exp();
     let ratio = (rate * JUDGED_S + DOUBT) / (forecast * JUDGED_S + DOUBT);
     ratio.ln().clamp(-RESIDUAL_MAX, RESIDUAL_MAX)
-}
-
-/// Most that a floor may be where an hour of `largest_rate` is the largest that was learned.
-///
-/// An error is remembered as a factor. One made while next to nothing was expected says nothing about
-/// a busy hour, which it would multiply: twenty times the peak was once asked for. Half as much again
-/// as the largest hour leaves room for the steep part of such an hour, and three deviations for
-/// chance, which is all there is to see of a few requests an hour. What exceeds that is no matter of
-/// the hour: the signals of the moment ask for it, and recurring bursts are announced.
-pub(crate) fn most_rate(largest_rate: f64) -> f64 {
-    let arrivals = largest_rate * JUDGED_S;
-    (FLOOR_TIMES_MAX * arrivals + CHANCE_DEVIATIONS * arrivals.sqrt() + DOUBT) / JUDGED_S
-}
-
-/// The floor for residuals at the median and at the floor, no more than what it may be at most and
-/// no less than the median.
-pub(crate) fn floor_rate(ln_forecast: f64, (median, floor): (f64, f64), most_rate: f64) -> f64 {
-    let median_rate = rate_at(ln_forecast, median);
-    let most_rate = most_rate.max(FLOOR_TIMES_MAX * median_rate);
-    rate_at(ln_forecast, floor).min(most_rate).max(median_rate)
 }
 
 /// The rate that is off a forecast by a residual: the inverse of [`ln_ratio`].

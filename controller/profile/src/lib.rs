@@ -30,6 +30,7 @@ mod curve;
 mod day;
 mod document;
 mod error;
+mod floor;
 mod forecast;
 mod horizon;
 mod local;
@@ -40,6 +41,7 @@ mod residual;
 mod scatter;
 mod shown;
 mod stored;
+mod waking;
 mod week;
 
 #[cfg(test)]

@@ -5,11 +5,13 @@ use crate::{
     blend::Known,
     burst::Bursts,
     day::{DayHours, Gate},
+    floor,
+    forecast::READY_FOR_LEAST,
     horizon::{self, Aim, DOUBT, Horizon, JUDGED_S, Judged, LEAD_S, Spread},
     local::{Local, LocalClock, WEEK_HOURS},
     pace::Pace,
     rate::{FadingRate, Window},
-    week::{Bin, Week},
+    week::{Bin, RATE_LEAST, Week},
 };
 
 /// Horizons, in leads.
@@ -30,6 +32,8 @@ const SILENT_MS: u64 = 30_000;
 const STALE_TAU_S: f64 = 3_600.0;
 /// Time constants of longer pasts, over that of the level.
 const BEFORE_TIMES: [f64; 2] = [3.0, 10.0];
+/// Arrivals that must have been due before a pool that sleeps is taken to have a day off.
+const DAY_OFF_ARRIVALS: f64 = 10.0;
 /// Largest drift within a lead, in ln units.
 const DRIFT_MAX: f64 = 1.0;
 /// The level is corrected by at most this factor either way (in ln units: 20).
@@ -182,17 +186,22 @@ impl Pattern {
             p50, p99, floor, ..
         } = horizon.spread();
         let at_ms = now_ms + (lead_s * 1_000.0) as u64;
+        let median_rate = horizon::rate_at(ln_forecast, p50);
+        // Chance, of which a floor takes account, is no reason to wake.
+        let sleeps_on = known.asleep && median_rate < READY_FOR_LEAST;
+        let floor = if sleeps_on { p50 } else { floor };
         Some(Forecast {
             at_ms,
             lead_s,
-            median_rate: horizon::rate_at(ln_forecast, p50),
-            floor_rate: horizon::floor_rate(ln_forecast, (p50, floor), self.most_rate()),
+            median_rate,
+            floor_rate: floor::floor_rate(ln_forecast, (p50, floor), self.most_rate()),
             upper_rate: horizon::rate_at(ln_forecast, p99.max(p50)),
             growth: (ln_forecast - known.ln_last).exp(),
             burst: self.burst(at_ms),
             quantile: self.quantile(),
             quantile_rates: horizon.quantile_rates(known).unwrap_or_default(),
-            believed: horizon.is_believed,
+            believed: horizon.believes(known.asleep),
+            asleep: known.asleep,
         })
     }
 
@@ -240,7 +249,7 @@ impl Pattern {
 
     /// The most that a floor may be, in requests per second.
     fn most_rate(&self) -> f64 {
-        horizon::most_rate(self.week.largest_rate())
+        floor::most_rate(self.week.largest_rate())
     }
 
     fn burst(&self, at_ms: u64) -> f64 {
@@ -263,7 +272,8 @@ impl Pattern {
             coverage_mean: conformal.coverage_mean(),
             growth_share: shares.growth(),
             return_share: shares.back(),
-            believed: horizon.is_believed,
+            believed: horizon.believes(false),
+            waking_believed: horizon.believes(true),
         }
     }
 
@@ -359,12 +369,33 @@ impl Pattern {
         self.bursts.judge(at_ms, judged, lead_s, price);
     }
 
+    /// Whether next to nothing came of late.
+    fn is_asleep(&self, place: usize) -> bool {
+        let least_s = self.horizons[place].level_tau_s() / 2.0;
+        let rate = self.levels[place].rate(least_s);
+        rate.is_some_and(|rate| rate < READY_FOR_LEAST)
+    }
+
+    /// Whether the profile waited in vain: today is not like its kind.
+    fn is_day_off(&self, place: usize, ln_now: f64) -> bool {
+        let [.., times] = BEFORE_TIMES;
+        let [.., before] = self.befores[place];
+        let tau_s = times * self.horizons[place].level_tau_s();
+        before.is_missed(tau_s, ln_now.exp(), DAY_OFF_ARRIVALS)
+    }
+
     /// What is known of a moment `lead_s` after `now_ms`.
     pub(crate) fn known(&self, now_ms: u64, lead_s: f64, place: usize) -> Option<Known> {
         let ln_rate = |at_ms| self.week.ln_rate(self.clock.at(at_ms).hour_of_week());
         let ln_now = ln_rate(now_ms)?;
         let due = self.clock.at(now_ms + (lead_s * 1_000.0) as u64);
         let ln_due = self.week.ln_rate(due.hour_of_week())?;
+        let asleep = self.is_asleep(place);
+        let ln_due = if asleep && self.is_day_off(place, ln_now) {
+            RATE_LEAST.ln()
+        } else {
+            ln_due
+        };
         let age_ms = now_ms.saturating_sub(self.seen_ms);
         let stale_s = age_ms.saturating_sub(SILENT_MS) as f64 / 1_000.0;
         let fresh = (-stale_s / STALE_TAU_S).exp();
@@ -380,6 +411,7 @@ impl Pattern {
             ln_last: ln_now + ln_ratio,
             terms: [ln_due - ln_now, -ln_ratio, drift, gained_long],
             hour: due.hour(),
+            asleep,
         })
     }
 }

@@ -2,6 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Share of a time constant's arrivals that must have been due before they are missed, and share of
+/// them that has to come.
+const MISSED_AFTER: f64 = 0.5;
+const CAME_LEAST: f64 = 0.05;
+
 /// Arrivals and the time they were counted in, both fading; a gap counts as neither.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct FadingRate {
@@ -32,6 +37,13 @@ impl FadingRate {
     /// Arrivals per second, once at least `least_s` of fading time were seen.
     pub(crate) fn rate(&self, least_s: f64) -> Option<f64> {
         (self.seconds >= least_s).then(|| self.arrivals / self.seconds)
+    }
+
+    /// Whether next to nothing of what was expected came, although more than `least` was expected,
+    /// and at the rate `expected_rate` for most of the time constant `tau_s`.
+    pub(crate) fn is_missed(&self, tau_s: f64, expected_rate: f64, least: f64) -> bool {
+        let due = least.max(MISSED_AFTER * tau_s * expected_rate);
+        self.expected >= due && self.arrivals < CAME_LEAST * self.expected
     }
 
     /// Logarithm of observed over expected. `doubt` arrivals on either side keep a handful of

@@ -5,6 +5,7 @@ mod floor;
 mod laws;
 mod stored;
 mod time;
+mod waking;
 
 use crate::{Config, Pattern};
 

@@ -10,8 +10,6 @@ use crate::{
 pub(crate) const RATE_LEAST: f64 = 1.0 / 3_600.0;
 /// Weight that other days of the same kind have against an hour's own past.
 const KIN_WEIGHT: f64 = 0.7;
-/// How much a weekend day says about a working day and the other way round.
-const STRANGER_WEIGHT: f64 = 0.1;
 /// Hours that must be known before the week says anything.
 const KNOWN_HOURS_MIN: usize = 20;
 
@@ -92,26 +90,31 @@ impl Week {
     }
 
     /// Believed logarithm of the mean rate of an hour: its own past, and that of the same hour on
-    /// days of its kind while its own is short. `None` if neither was ever seen.
+    /// days of its kind while its own is short. Days of the other kind speak only where nothing else
+    /// is known: even a little of a silent weekend would take much of a Monday morning. `None` if the
+    /// hour was never seen on any day.
     pub(crate) fn believed(&self, bin: usize) -> Option<f64> {
         let (weekday, hour) = (bin / DAY_HOURS, bin % DAY_HOURS);
-        let (mut sum, mut weight) = (0.0, 0.0);
-        for other in (0..7).filter(|other| *other != weekday) {
-            let kin = &self.bins[other * DAY_HOURS + hour];
-            let is_kin = (other >= 5) == (weekday >= 5);
-            let share = kin.weight * if is_kin { 1.0 } else { STRANGER_WEIGHT };
-            sum += share * kin.ln_rate;
-            weight += share;
-        }
-        let own = &self.bins[bin];
-        let kin_weight = if weight > 0.0 {
-            KIN_WEIGHT.min(weight)
-        } else {
-            0.0
+        let is_kin = |other: usize| (other >= 5) == (weekday >= 5);
+        let mean = |is_asked: &dyn Fn(usize) -> bool| {
+            let (mut sum, mut weight) = (0.0, 0.0);
+            for other in (0..7).filter(|other| is_asked(*other)) {
+                let bin = &self.bins[other * DAY_HOURS + hour];
+                sum += bin.weight * bin.ln_rate;
+                weight += bin.weight;
+            }
+            (weight > 0.0).then(|| (sum / weight, weight))
         };
-        let total = own.weight + kin_weight;
-        let kin = if weight > 0.0 { sum / weight } else { 0.0 };
-        (total > 0.0).then(|| (own.weight * own.ln_rate + kin_weight * kin) / total)
+        let own = &self.bins[bin];
+        let kin = mean(&|other| other != weekday && is_kin(other));
+        match kin {
+            Some((kin, weight)) => {
+                let weight = KIN_WEIGHT.min(weight);
+                Some((own.weight * own.ln_rate + weight * kin) / (own.weight + weight))
+            }
+            None if own.weight > 0.0 => Some(own.ln_rate),
+            None => mean(&|other| !is_kin(other)).map(|(strangers, _)| strangers),
+        }
     }
 
     /// Works out what follows from the hours.

@@ -35,6 +35,7 @@ impl Foresight for Learned {
             floor_rate: advice.floor_rate,
             growth: advice.growth,
             quantile_rates: advice.quantile_rates,
+            waking: advice.waking,
         })
     }
 }

@@ -8,7 +8,7 @@ use crate::model::Model;
 use crate::workload::{DAY_S, Workload};
 
 /// Names that [`named`] knows.
-pub const NAMES: [&str; 13] = [
+pub const NAMES: [&str; 14] = [
     "step",
     "ramp",
     "flash-crowd",
@@ -22,6 +22,7 @@ pub const NAMES: [&str; 13] = [
     "daylight-saving",
     "slow-starters",
     "silence",
+    "office-hours",
 ];
 
 /// Seconds before what a scenario is about: the rule gets to know the load.
@@ -34,6 +35,9 @@ pub const TROUBLE_S: u64 = 600;
 const BEFORE_SPRING_MS: u64 = 1_772_254_800_000;
 /// Seconds from there to the change: 8 March, 07:00 UTC.
 const SPRING_S: u64 = 8 * DAY_S + 2 * 3_600;
+/// A Monday's midnight: 5 January 2026, UTC.
+const MONDAY_MS: u64 = 1_767_571_200_000;
+const WEEK_DAYS: u64 = 7;
 
 /// A load with what goes wrong under it.
 #[derive(Clone, Debug)]
@@ -98,6 +102,7 @@ pub fn named(name: &str, model: &Model, mean_workers: f64) -> Option<Scenario> {
                 1.0
             }
         }),
+        "office-hours" => office_hours(model, calm),
         _ => return None,
     })
 }
@@ -183,6 +188,27 @@ fn daylight_saving(model: &Model, calm: f64) -> Scenario {
         load,
         conditions: Conditions::default(),
         zone: "America/New_York",
+    }
+}
+
+/// Nine to five on five days and nothing else, for three weeks of which the last is scored: what a
+/// pool that may sleep has to be awake for.
+fn office_hours(model: &Model, calm: f64) -> Scenario {
+    let rate = |second: u64| {
+        let (day, hour) = (second / DAY_S % WEEK_DAYS, second % DAY_S / 3_600);
+        let is_open = day < 5 && (9..17).contains(&hour);
+        if is_open { calm as f32 } else { 0.0 }
+    };
+    let load = Workload {
+        rates: (0..3 * WEEK_DAYS * DAY_S).map(rate).collect(),
+        score_from_s: (2 * WEEK_DAYS * DAY_S) as usize,
+        start_ms: MONDAY_MS,
+    };
+    Scenario {
+        model: model.clone().sized_for(load.peak()),
+        load,
+        conditions: Conditions::default(),
+        zone: "UTC",
     }
 }
 

@@ -177,3 +177,32 @@ fn learned_hours_survive_the_change_of_the_clocks() {
     let dearer = with.worker_s / without.worker_s;
     assert!(dearer <= 1.15, "{dearer} times the cost");
 }
+
+/// The fourth day of `office-hours`, with the pattern or without it.
+fn fourth_day(startup_s: f64, profile: Option<Config>) -> (Film, Outcome) {
+    let model = Model {
+        startup_s,
+        ..Model::default()
+    };
+    let mut scenario = scenario::named("office-hours", &model, 2.0).expect("a known name");
+    scenario.model.workers_min = 0;
+    scenario.load.rates.truncate(4 * 86_400);
+    scenario.load.score_from_s = 3 * 86_400;
+    play_on(&scenario.case(profile))
+}
+
+#[test]
+fn a_pool_that_sleeps_is_awake_when_its_day_begins() {
+    let (_, without) = fourth_day(120.0, None);
+    let (film, with) = fourth_day(120.0, Some(Config::default()));
+    assert!(without.late_pct() > 0.5, "{}", without.late_pct());
+    assert!(with.late_pct() < 0.1, "{}", with.late_pct());
+    assert!(with.worker_s < 1.03 * without.worker_s);
+    let [midnight, opening] = [3 * 86_400, 3 * 86_400 + 9 * 3_600];
+    assert_eq!(film.targets(midnight, opening - 600).max(), Some(0));
+    assert!(
+        film.0[opening as usize].ready >= 2,
+        "{:?}",
+        film.0[opening as usize]
+    );
+}

@@ -161,6 +161,7 @@ impl Patterns {
             floor_rate: advice.floor_rate,
             growth: advice.growth,
             quantile_rates: advice.quantile_rates,
+            waking: advice.waking,
         });
     }
 

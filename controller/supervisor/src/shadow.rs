@@ -101,6 +101,7 @@ mod tests {
                 floor_rate: 3.0 * rate,
                 growth: 2.0,
                 quantile_rates: [3.0 * rate; tidepool_policy::PATTERN_QUANTILES.len()],
+                waking: false,
             }),
             operator,
             ..Observation::default()

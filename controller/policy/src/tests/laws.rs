@@ -158,7 +158,9 @@ prop_compose! {
             memory: None,
             node_memory_share,
             forecast: forecast.map(|[median_rate, floor_rate, growth]| ProfileForecast {
-                median_rate, floor_rate, growth, quantile_rates: [floor_rate; crate::PATTERN_QUANTILES.len()] }),
+                median_rate, floor_rate, growth, quantile_rates: [floor_rate; crate::PATTERN_QUANTILES.len()],
+                // Both ways, and the same for more load as for less.
+                waking: growth > 1.0 }),
             operator,
         }
     }

@@ -27,6 +27,42 @@ fn the_learned_floor_adds_early_and_never_removes() {
 }
 
 #[test]
+fn a_pool_that_sleeps_is_made_ready_for_the_median_whatever_margin_is_held() {
+    let woken_to = |margin: Margin, waking: bool| {
+        let mut policy = Policy::tidepool(0, 60);
+        if let Rule::Tidepool(config) = &mut policy.rule {
+            config.margin = Some(margin);
+        }
+        let mut pool = Loop::new(policy);
+        pool.run(900, 0.0);
+        assert_eq!(pool.ready, 0, "it sleeps");
+        let mut observation = second(0.0, 0.05, 0);
+        observation.forecast = Some(ProfileForecast {
+            median_rate: 100.0,
+            floor_rate: 300.0,
+            growth: 1.0,
+            waking,
+            ..ProfileForecast::default()
+        });
+        pool.step(&observation, 1_000).to
+    };
+    let bold = Margin::default();
+    let learned = Margin {
+        learned: true,
+        ..bold
+    };
+    let [first, median] = [false, true].map(|waking| woken_to(bold, waking));
+    assert_eq!(
+        first, 1,
+        "of a pool that is awake the last minutes tell the rest"
+    );
+    assert_eq!(median, 2, "five busy slots of four each");
+    let floor = woken_to(learned, true);
+    assert_eq!(floor, woken_to(learned, false));
+    assert!(floor >= 2 * median, "{floor} for {median}");
+}
+
+#[test]
 fn after_ten_blind_minutes_the_larger_of_current_and_median_counts() {
     let blind = |median_rate| Observation {
         forecast: Some(ProfileForecast {

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     conformal::{Conformal, Tally},
-    curve::{Curve, HOUR_POINTS},
+    curve::Curve,
     local::WEEK_HOURS,
     residual::{RESIDUAL_MAX, Residuals},
 };
@@ -296,7 +296,7 @@ proptest! {
     fn the_curve_keeps_the_mean_of_each_hour(rates in prop::collection::vec(1.0_f64..50.0, WEEK_HOURS)) {
         let hours: [f64; WEEK_HOURS] = rates.try_into().unwrap_or([1.0; WEEK_HOURS]);
         let curve = Curve::through(&hours, 1e-6);
-        let fine = 40 * HOUR_POINTS;
+        let fine = 480;
         for (hour, mean) in hours.iter().enumerate() {
             let around = [WEEK_HOURS - 1, 0, 1].map(|offset| hours[(hour + offset) % WEEK_HOURS]);
             let least = around.iter().copied().fold(f64::INFINITY, f64::min);
@@ -304,10 +304,10 @@ proptest! {
             let points = (0..fine).map(|point| hour as f64 + (f64::from(point as u32) + 0.5) / fine as f64);
             let sum: f64 = points
                 .map(|place| curve.ln_rate(place).exp())
-                .inspect(|rate| assert!((least * 0.99..=most * 1.01).contains(rate)))
+                .inspect(|rate| assert!((least * 0.9999..=most * 1.0001).contains(rate)))
                 .sum();
             let kept = sum / fine as f64;
-            prop_assert!((kept - mean).abs() < 0.03 * most, "{kept} instead of {mean}");
+            prop_assert!((kept - mean).abs() < 1e-4 * most, "{kept} instead of {mean}");
         }
     }
 }

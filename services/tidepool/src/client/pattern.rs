@@ -66,10 +66,10 @@ fn show<W: Write>(answer: &Value, printer: &mut Printer<W>) -> anyhow::Result<()
         .collect();
     let zone = harmless(answer["time_zone"].as_str().unwrap_or("UTC"));
     let quality = &answer["quality"][0];
-    let state = if quality["believed"] == true {
-        "its forecasts are believed"
-    } else {
-        "its forecasts are not believed yet"
+    let state = match (&quality["believed"], &quality["waking_believed"]) {
+        (Value::Bool(true), _) => "its forecasts are believed",
+        (_, Value::Bool(true)) => "its forecasts are believed while the pool sleeps",
+        _ => "its forecasts are not believed yet",
     };
     let pool = harmless(answer["pool"].as_str().unwrap_or_default());
     printer.line(&format!(
