@@ -24,14 +24,17 @@ pub(super) async fn settle(connection: &mut ConnectionManager, ours: Layout) -> 
 
 async fn write(connection: &mut ConnectionManager, ours: Layout) -> RedisResult<()> {
     let mut call = scripts().layout.prepare_invoke();
-    call.key(LAYOUT).arg(ours.version).arg(ours.to_string());
+    call.key(LAYOUT);
+    call.arg(ours.version)
+        .arg(ours.to_string())
+        .arg(ours.reads_from);
     match call.invoke_async::<String>(connection).await {
         // Others may have been faster, with something newer.
         Ok(found) => match ours.judge(Some(&found)) {
             Verdict::Refuse(why) => Err(refusal(why.to_string())),
             Verdict::GoOn | Verdict::Write => Ok(()),
         },
-        // A replica, or a full memory: what is there can be read, and the next connection tries again.
+        // A replica, or a full memory: what is there can be read, and the next look tries again.
         Err(error) if is_refused(&error) => Ok(()),
         Err(error) => Err(error),
     }

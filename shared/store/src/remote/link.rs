@@ -38,6 +38,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(400);
 const PROBE_TIMEOUT: Duration = Duration::from_millis(600);
 /// A connection that leads to a replica is given up at most this often.
 const REPLACE_EVERY: Duration = Duration::from_secs(1);
+/// Time between two looks at the layout over a connection that stands.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Operations under way; further ones wait, within their time limit.
 const IN_FLIGHT_MAX: usize = 1_024;
 /// Operations under way or waiting; further ones fail at once.
@@ -57,8 +59,8 @@ impl std::fmt::Debug for Link {
 struct Shared {
     server: Server,
     layout: Layout,
-    /// Whether the server has said that this release can read what it holds.
-    is_settled: AtomicBool,
+    /// When the server last said that this release can read what it holds.
+    settled_at: Mutex<Option<Timestamp>>,
     current: Mutex<Current>,
     admitted: Semaphore,
     in_flight: Semaphore,
@@ -89,7 +91,7 @@ impl Link {
         let shared = Arc::new(Shared {
             server,
             layout,
-            is_settled: AtomicBool::new(false),
+            settled_at: Mutex::default(),
             current: Mutex::new(Current {
                 connection,
                 made_at,
@@ -169,11 +171,29 @@ impl Shared {
         F: Future<Output = RedisResult<T>>,
     {
         let mut connection = self.connection();
-        if !self.is_settled.load(Ordering::Acquire) {
-            settle(&mut connection, self.layout).await?;
-            self.is_settled.store(true, Ordering::Release);
+        if self.is_look_due() {
+            let now = (self.clock)();
+            let looked = settle(&mut connection, self.layout).await;
+            *self.settled_at.lock() = looked.is_ok().then_some(now);
+            looked?;
         }
         operation(connection).await
+    }
+
+    /// Whether this operation has to look at the layout first: the first over a connection, and one
+    /// every so often, as releases come and go around a connection that stands.
+    fn is_look_due(&self) -> bool {
+        let now = (self.clock)();
+        let mut settled_at = self.settled_at.lock();
+        match *settled_at {
+            None => true,
+            Some(at) if now.since(at) < LOOK_EVERY => false,
+            Some(_) => {
+                // The others go on meanwhile.
+                *settled_at = Some(now);
+                true
+            }
+        }
     }
 
     /// Ends when an operation of this era has waited for long enough.
@@ -252,7 +272,7 @@ impl Shared {
         if now.since(current.made_at) >= REPLACE_EVERY
             && let Ok(connection) = lazy_connection(&self.server.client)
         {
-            self.is_settled.store(false, Ordering::Release);
+            *self.settled_at.lock() = None;
             *current = Current {
                 connection,
                 made_at: now,
@@ -286,7 +306,7 @@ impl Shared {
     /// Lets operations through again, over the connection of the probe.
     fn welcome(&self, connection: ConnectionManager) {
         let now = (self.clock)();
-        self.is_settled.store(true, Ordering::Release);
+        *self.settled_at.lock() = Some(now);
         *self.current.lock() = Current {
             connection,
             made_at: now,

@@ -143,11 +143,13 @@ if ttl and (left < 0 or left > tonumber(ttl)) then left = tonumber(ttl) end
 return {holder, epoch, left}
 ";
 
-/// Key: layout. Arguments: version, the text that tells it. Only ever raises it; answers what holds.
+/// Key: layout. Arguments: version, the text that tells it, the oldest version that its release can
+/// read. Only ever raises it, and not what that release cannot read; answers what holds.
 const LAYOUT: &str = r"
 local found = redis.call('GET', KEYS[1])
-local version = found and tonumber(string.match(found, 'version=(%d+)'))
-if not found or (version and version < tonumber(ARGV[1])) then
+local version = found and tonumber(string.match(found, '^version=(%d+)'))
+local is_older = version and version >= tonumber(ARGV[3]) and version < tonumber(ARGV[1])
+if not found or is_older then
   redis.call('SET', KEYS[1], ARGV[2])
   return ARGV[2]
 end

@@ -106,6 +106,38 @@ async fn many_releases_at_once_leave_the_newest_said() {
     assert_eq!(told(&server).await.unwrap(), "version=2 oldest_reader=1");
 }
 
+#[tokio::test]
+async fn of_two_that_cannot_read_each_other_one_at_most_goes_on() {
+    let server = RedisServer::start();
+    for round in 0..40 {
+        command(&server, &["FLUSHALL"]).await;
+        let url = server.url();
+        let [old, new] = [1, 3].map(|version| connect(&url, release(version)));
+        let (old, new) = tokio::join!(old, new);
+        let both = old.is_ok() && new.is_ok();
+        assert!(!both, "round {round}: {:?}", told(&server).await);
+    }
+}
+
+#[tokio::test]
+async fn who_is_left_behind_by_an_upgrade_notices_it_over_a_connection_that_stands() {
+    let server = RedisServer::start();
+    let left_behind = connect(&server.url(), release(1)).await.unwrap();
+    append(&left_behind).await.unwrap();
+    for newer in [2, 3] {
+        connect(&server.url(), release(newer)).await.unwrap();
+    }
+    let begin = Instant::now();
+    let error = loop {
+        assert!(begin.elapsed() < PATIENCE, "nobody looked");
+        match append(&left_behind).await {
+            Ok(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+            Err(error) => break error,
+        }
+    };
+    assert_incompatible(&error, &["layout 3", "newer release"]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_comes_back_with_other_data_is_looked_at_again() {
     let mut server = RedisServer::start();
