@@ -41,8 +41,9 @@ struct Desk {
     kv: Arc<dyn Kv>,
     pools: BTreeMap<PoolName, Configured>,
     standing: RwLock<BTreeMap<PoolName, Arc<Standing>>>,
-    /// One change at a time, from reading what stands to having written what follows.
-    changing: tokio::sync::Mutex<()>,
+    /// One change at a time, from reading what stands to having written what follows. Whether there
+    /// may be any: a desk that another one follows is closed.
+    changing: tokio::sync::Mutex<bool>,
     /// Pools whose orders ended and are still in the store; no more than there are pools.
     ended: Mutex<BTreeSet<PoolName>>,
     has_ended: Notify,
@@ -78,7 +79,7 @@ impl OrderDesk {
             kv,
             pools,
             standing: RwLock::new(standing),
-            changing: tokio::sync::Mutex::default(),
+            changing: tokio::sync::Mutex::new(true),
             ended: Mutex::default(),
             has_ended: Notify::new(),
             ports,
@@ -92,6 +93,12 @@ impl OrderDesk {
     pub fn change(&self, pool: &PoolName, change: PoolChange) -> ChangeFuture {
         let (desk, pool) = (Arc::clone(&self.0), pool.clone());
         Box::pin(async move { desk.change(&pool, change).await })
+    }
+
+    /// Writes nothing any more, once what is being written is: another desk is about to be opened
+    /// over the same store, and would not know of it. Changes are refused.
+    pub async fn close(&self) {
+        *self.0.changing.lock().await = false;
     }
 
     /// What stands for a pool.
@@ -150,7 +157,11 @@ impl Desk {
     async fn change(&self, pool: &PoolName, change: PoolChange) -> Result<Standing, ChangeError> {
         let unknown = || ChangeError::UnknownPool(pool.clone());
         let configured = *self.pools.get(pool).ok_or_else(unknown)?;
-        let _one_at_a_time = self.changing.lock().await;
+        let may_change = self.changing.lock().await;
+        if !*may_change {
+            let follows = "another supervisor takes over: try again in a moment";
+            return Err(ChangeError::Unavailable(follows.to_owned()));
+        }
         let before = self.standing(pool);
         let after = rules::apply(&before, configured, &change, (self.ports.now)())?;
         let kept = self.keep(pool, &after).await;
@@ -260,7 +271,10 @@ async fn forget_ended(desk: std::sync::Weak<Desk>) {
         // Taken before it is read what stands: what ends while that is written is another end.
         let ended = std::mem::take(&mut *desk.ended.lock());
         for pool in ended {
-            let _one_at_a_time = desk.changing.lock().await;
+            let may_change = desk.changing.lock().await;
+            if !*may_change {
+                return;
+            }
             if let Err(error) = desk.keep(&pool, &desk.standing(&pool)).await {
                 tracing::warn!(%pool, %error, "an ended order is still in the store");
                 desk.ended.lock().insert(pool);

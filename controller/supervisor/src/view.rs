@@ -89,6 +89,11 @@ impl SupervisorView {
         self.shared.orders.change(pool, change)
     }
 
+    /// Writes no orders any more: another supervisor is about to read them.
+    pub async fn close_orders(&self) {
+        self.shared.orders.close().await;
+    }
+
     /// The learned patterns.
     #[must_use]
     pub fn patterns(&self) -> &Patterns {

@@ -316,6 +316,7 @@ impl Actors {
             feed: feed.clone(),
             registry: registry.clone(),
             restarts: succession::RESTARTS,
+            retry: succession::RETRY,
             ports: Box::new(move |estate| {
                 supervision::ports(supervision::to_node(&target), &told, &traced, estate)
             }),

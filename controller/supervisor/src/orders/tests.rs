@@ -380,3 +380,37 @@ async fn an_order_that_ends_while_the_end_of_another_is_written_leaves_the_store
     kept(&office, &pool_name(), Standing::is_empty).await;
     assert_eq!(ends(&office), ["the pin ended", "the bounds ended"]);
 }
+
+#[tokio::test]
+async fn a_closed_desk_takes_nothing_from_the_one_that_follows() {
+    let mut office = Office::new();
+    let store = Arc::clone(&office.kv);
+    let is_away = Arc::new(AtomicU64::new(1));
+    let (tries, away) = (Arc::new(AtomicU64::new(0)), Arc::clone(&is_away));
+    let tried = Arc::clone(&tries);
+    office.kv = TroubledKv::over(&store, move |access, _| {
+        let is_delete = access == Access::Delete;
+        tried.fetch_add(u64::from(is_delete), Ordering::Relaxed);
+        !is_delete || away.load(Ordering::Relaxed) == 0
+    });
+    let before = office.open().await;
+    before.change(&pool_name(), pin(5)).await.unwrap();
+    office.now_ms.fetch_add(60_000, Ordering::Relaxed);
+    before.in_force(&pool_name(), office.now());
+    while tries.load(Ordering::Relaxed) == 0 {
+        tokio::task::yield_now().await;
+    }
+    before.close().await;
+    is_away.store(0, Ordering::Relaxed);
+    let next = office.open().await;
+    next.change(&pool_name(), pin(7)).await.unwrap();
+    let late = before.change(&pool_name(), pin(9)).await;
+    assert!(matches!(late, Err(ChangeError::Unavailable(_))), "{late:?}");
+    // The end that the first desk still had to write is not written over what the next one has.
+    before.0.has_ended.notify_one();
+    while Arc::weak_count(&before.0) > 0 {
+        tokio::task::yield_now().await;
+    }
+    let held = kept(&office, &pool_name(), |held| held.hold.is_some()).await;
+    assert_eq!(held.pinned(), Some(7));
+}

@@ -1,8 +1,9 @@
 //! The supervisor of a single process and, when it panics, the one after it. In a cluster another
 //! controller takes over; here nobody else is there. It goes on from what the store has, under a
 //! larger epoch. One that panics again and again is left alone in the end: every pool keeps its size,
-//! and that is told.
+//! and that is told. A store that does not answer is no panic: it is waited for.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -31,6 +32,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Longest wait for what one that panicked had handed over to be written.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Time between two tries to begin with what does not answer.
+pub(super) const RETRY: Duration = Duration::from_secs(2);
+
 /// Most turns that actors get before a process listens.
 const FIRST_TURNS_MAX: usize = 1_000;
 
@@ -50,6 +54,7 @@ pub(super) struct Ground {
     pub(super) feed: Feed,
     pub(super) registry: Registry,
     pub(super) restarts: RestartPolicy,
+    pub(super) retry: Duration,
     /// What one reaches out to.
     pub(super) ports: Box<dyn Fn(&Estate) -> Ports + Send + Sync>,
 }
@@ -66,6 +71,8 @@ struct Sitting {
     log: Option<DecisionLog>,
     /// Whether nobody follows this one, which panicked.
     has_given_up: bool,
+    /// Times that nobody could follow yet.
+    tries: u32,
 }
 
 impl Seat {
@@ -118,13 +125,21 @@ impl Seat {
     /// Whether anybody decides how many workers there are.
     pub(super) fn health(&self) -> ComponentHealth {
         let sitting = self.0.read();
-        let (state, detail) = match (sitting.supervisor.connected(), sitting.has_given_up) {
-            (true, _) => ("ok", "decides every second"),
-            (false, false) => ("down", "it panicked: another one begins in a moment"),
-            (false, true) => (
+        let (state, detail) = if sitting.supervisor.connected() {
+            ("ok", "decides every second")
+        } else if sitting.has_given_up {
+            (
                 "down",
                 "it panicked too often: every pool keeps its size until this process is restarted",
-            ),
+            )
+        } else if sitting.tries > 0 {
+            (
+                "down",
+                "it panicked, and no other one can begin with what the store answers: every pool keeps its \
+                 size; the log says why",
+            )
+        } else {
+            ("down", "it panicked: another one begins in a moment")
         };
         ComponentHealth {
             component: "supervisor".to_owned(),
@@ -149,6 +164,7 @@ impl Ground {
             keeper,
             log,
             has_given_up: false,
+            tries: 0,
         })
     }
 }
@@ -175,6 +191,7 @@ pub(super) async fn start(ground: Ground) -> anyhow::Result<(Seat, Succession)> 
 }
 
 async fn watch(ground: Ground, seat: Seat, restarts: IntCounter) {
+    let ground = Rc::new(ground);
     let mut state = RestartState::default();
     let mut looks = tokio::time::interval(LOOK_EVERY);
     looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -192,13 +209,38 @@ async fn watch(ground: Ground, seat: Seat, restarts: IntCounter) {
             "the supervisor panicked; another one begins after the pause"
         );
         tokio::time::sleep(pause).await;
-        match succeed(&ground, &seat).await {
-            Ok(()) => restarts.inc(),
-            Err(error) => tracing::error!(error = format!("{error:#}"), "no supervisor can begin"),
+        if succeed_in_the_end(&ground, &seat).await {
+            restarts.inc();
         }
     }
     seat.0.write().has_given_up = true;
     tracing::error!("the supervisor panicked too often: every pool keeps its size");
+}
+
+/// Puts another supervisor in the place of one that is gone, however long what it begins with is out
+/// of reach. False when it panicked before it began.
+async fn succeed_in_the_end(ground: &Rc<Ground>, seat: &Seat) -> bool {
+    let mut told = String::new();
+    loop {
+        // As a task of its own, so that a panic ends nothing but this try.
+        let (of, to) = (Rc::clone(ground), seat.clone());
+        match actix_web::rt::spawn(async move { succeed(&of, &to).await }).await {
+            Ok(Ok(())) => return true,
+            Ok(Err(error)) => {
+                let cause = format!("{error:#}");
+                if cause != told {
+                    tracing::error!(error = cause, "no supervisor can begin; it is tried again");
+                    told = cause;
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "the next supervisor panicked before it began");
+                return false;
+            }
+        }
+        seat.0.write().tries += 1;
+        tokio::time::sleep(ground.retry).await;
+    }
 }
 
 /// Puts another supervisor in the place of one that is gone, once what that one had handed over is
@@ -213,6 +255,9 @@ async fn succeed(ground: &Ground, seat: &Seat) -> anyhow::Result<()> {
     }
     let flushed = seat.clone();
     tokio::task::spawn_blocking(move || flushed.flush_log()).await?;
+    // What an operator asks of the one that is gone must not be acknowledged and then overlooked.
+    let view = seat.view();
+    view.close_orders().await;
     let next = ground.begin().await?;
     ground.feed.publish(succeeded(next.epoch));
     *seat.0.write() = next;

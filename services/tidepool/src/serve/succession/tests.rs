@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
-use tidepool_core::order::PoolChange;
+use tidepool_core::order::{ChangeError, PoolChange};
 use tidepool_core::{NodeId, PoolName, PoolSpec, SetTarget, Timestamp};
 use tidepool_feed::FeedConfig;
 use tidepool_policy::Policy;
@@ -20,6 +20,9 @@ struct Outside {
     targets: Arc<Mutex<Vec<SetTarget>>>,
     /// Whether a target breaks who sends it.
     breaks: Arc<AtomicBool>,
+    /// Whether whoever begins is broken.
+    breaks_beginners: Arc<AtomicBool>,
+    store: Option<Arc<EmbeddedStore>>,
 }
 
 fn plan() -> PoolPlan {
@@ -53,7 +56,8 @@ fn empty_node() -> NodeReport {
 }
 
 async fn begin(outside: &Outside) -> (Seat, Succession, Registry) {
-    let store = Arc::new(EmbeddedStore::ephemeral().unwrap());
+    let new = || Arc::new(EmbeddedStore::ephemeral().unwrap());
+    let store = outside.store.clone().unwrap_or_else(new);
     let feed = Feed::start(store.clone(), FeedConfig::new("/tidepool/local".to_owned()));
     let registry = Registry::new();
     let mut settings = load(&Inputs::default()).unwrap().settings.controller;
@@ -75,7 +79,9 @@ async fn begin(outside: &Outside) -> (Seat, Succession, Registry) {
             backoff_max: Duration::from_millis(10),
             ..RESTARTS
         },
+        retry: Duration::from_millis(1),
         ports: Box::new(move |_| {
+            assert!(!outside.breaks_beginners.load(Ordering::Relaxed), "planted");
             let outside = outside.clone();
             Ports {
                 set_target: Box::new(move |target| set_target(&outside, target)),
@@ -120,7 +126,8 @@ async fn another_one_takes_the_place_of_one_that_panicked_and_knows_its_orders()
         by: "a test".to_owned(),
         ..PoolChange::default()
     };
-    seat.view().change(&plan().spec.name, pin).await.unwrap();
+    let before = seat.view();
+    before.change(&plan().spec.name, pin.clone()).await.unwrap();
     outside.breaks.store(true, Ordering::Relaxed);
     until("it panics", || seat.health().state == "down").await;
     assert!(!seat.0.read().has_given_up);
@@ -137,6 +144,8 @@ async fn another_one_takes_the_place_of_one_that_panicked_and_knows_its_orders()
     .await;
     let target = decided().unwrap();
     assert!(target.epoch >= 2, "{target:?}");
+    let late = before.change(&plan().spec.name, pin).await;
+    assert!(matches!(late, Err(ChangeError::Unavailable(_))), "{late:?}");
     assert!(restarts(&registry) >= 1.0);
 }
 
@@ -153,5 +162,44 @@ async fn one_that_panics_again_and_again_is_left_alone_and_that_is_told() {
     let health = seat.health();
     assert_eq!(health.state, "down");
     assert!(health.detail.contains("restarted"), "{health:?}");
-    assert!(restarts(&registry) <= 10.0);
+    assert_eq!(restarts(&registry), 10.0);
+}
+
+#[actix::test]
+async fn what_cannot_be_begun_with_is_waited_for_and_is_no_panic() {
+    let store = Arc::new(EmbeddedStore::ephemeral().unwrap());
+    let outside = Outside {
+        store: Some(Arc::clone(&store)),
+        ..Outside::default()
+    };
+    let (seat, _succession, registry) = begin(&outside).await;
+    let epoch = store.get("controller/epoch").await.unwrap().unwrap().bytes;
+    let broken = "no number".into();
+    store.put("controller/epoch", broken, None).await.unwrap();
+    outside.breaks.store(true, Ordering::Relaxed);
+    let tries = || {
+        seat.take_node(empty_node());
+        seat.0.read().tries
+    };
+    until("more tries than panics are forgiven", || tries() > 20).await;
+    let health = seat.health();
+    assert!(health.detail.contains("the log says why"), "{health:?}");
+    outside.breaks.store(false, Ordering::Relaxed);
+    store.put("controller/epoch", epoch, None).await.unwrap();
+    until("another one begins", || seat.health().state == "ok").await;
+    assert_eq!(restarts(&registry), 1.0);
+}
+
+#[actix::test]
+async fn one_that_panics_before_it_begins_counts_as_one_that_panicked() {
+    let outside = Outside::default();
+    let (seat, _succession, registry) = begin(&outside).await;
+    outside.breaks_beginners.store(true, Ordering::Relaxed);
+    outside.breaks.store(true, Ordering::Relaxed);
+    until("it gives up", || {
+        seat.take_node(empty_node());
+        seat.0.read().has_given_up
+    })
+    .await;
+    assert_eq!(restarts(&registry), 0.0);
 }
