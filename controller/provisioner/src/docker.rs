@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use bollard::models::{
-    ContainerCreateBody, ContainerSummary, ContainerSummaryStateEnum, HostConfig,
+    ContainerCreateBody, ContainerSummary, ContainerSummaryStateEnum, HostConfig, Mount, MountType,
 };
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder,
@@ -147,7 +147,14 @@ impl Containers {
             (NODE, name.to_string()),
             (EPOCH, config.epoch.to_string()),
         ];
-        let read_only = |(here, there): &(String, String)| format!("{here}:{there}:ro");
+        // Not as `Binds`: for those the engine makes an empty folder of what is not there.
+        let read_only = |(here, there): &(String, String)| Mount {
+            typ: Some(MountType::BIND),
+            source: Some(here.clone()),
+            target: Some(there.clone()),
+            read_only: Some(true),
+            ..Mount::default()
+        };
         ContainerCreateBody {
             image: Some(config.image.clone()),
             hostname: Some(name.to_string()),
@@ -164,7 +171,7 @@ impl Containers {
                     .collect(),
             ),
             host_config: Some(HostConfig {
-                binds: Some(config.mounts.iter().map(read_only).collect()),
+                mounts: Some(config.mounts.iter().map(read_only).collect()),
                 network_mode: Some(config.network.clone()),
                 memory: (config.memory_bytes > 0).then_some(config.memory_bytes),
                 nano_cpus: (config.cpu_millis > 0).then_some(config.cpu_millis * 1_000_000),

@@ -139,7 +139,11 @@ async fn containers_are_made_confined_adopted_and_cleared_away() {
     assert_eq!(host["NetworkMode"], "tide-net");
     assert_eq!(host["PidsLimit"], 512);
     assert_eq!(host["Tmpfs"], json!({"/tmp": "size=64m,mode=1777"}));
-    assert_eq!(host["Binds"], json!(["/etc/tide/secret:/run/secret:ro"]));
+    let secret = json!({
+        "Type": "bind", "Source": "/etc/tide/secret", "Target": "/run/secret", "ReadOnly": true,
+    });
+    assert_eq!(host["Mounts"], json!([secret]));
+    assert_eq!(host["Binds"], json!(null));
     assert_eq!(
         made.body["Labels"],
         json!({"io.tidepool.cluster": "tide", "io.tidepool.node": "node-0", "io.tidepool.epoch": "7"})

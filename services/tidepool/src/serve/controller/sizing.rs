@@ -260,14 +260,45 @@ fn cluster(settings: &Settings) -> String {
     };
     let url = url.expose().split('?').next().unwrap_or_default();
     let place = url.rsplit('@').next().unwrap_or_default();
-    let place = place.split("://").last().unwrap_or_default();
+    named_after(place.split("://").last().unwrap_or_default())
+}
+
+/// Longest name of a cluster: with the name of a node behind it, it is a label of a host name, which
+/// has 63 characters at most.
+const CLUSTER_LEN_MAX: usize = 40;
+
+/// A name after a place, of letters, digits and hyphens. Places whose names would be cut are told
+/// apart by a hash (FNV-1a).
+fn named_after(place: &str) -> String {
     let usable = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
-    place.chars().map(usable).take(60).collect()
+    let name: String = place.chars().map(usable).collect();
+    // No container has a name that begins otherwise.
+    let name = name.trim_start_matches('-');
+    if name.len() <= CLUSTER_LEN_MAX {
+        return name.to_owned();
+    }
+    let add = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+    let hash = place.bytes().fold(0x811c_9dc5, add);
+    format!("{}-{hash:08x}", &name[..CLUSTER_LEN_MAX - 9])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn clusters_have_names_that_a_host_can_have() {
+        assert_eq!(named_after("redis:6379/0"), "redis-6379-0");
+        assert_eq!(named_after("[fd00::1]:6379"), "fd00--1--6379");
+        assert_eq!(named_after("/run/redis.sock"), "run-redis-sock");
+        let host = "a-managed-redis.0001.some-far-region.cache.example.com:6379/";
+        let [a, b] = ["0", "1"].map(|database| named_after(&format!("{host}{database}")));
+        assert_ne!(a, b);
+        for name in [a, b] {
+            assert_eq!(name.len(), CLUSTER_LEN_MAX, "{name}");
+            assert!(name.starts_with("a-managed-redis-0001"), "{name}");
+        }
+    }
 
     #[test]
     fn a_process_listens_where_there_is_room() {

