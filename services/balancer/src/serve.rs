@@ -21,7 +21,7 @@ pub(crate) enum Unserved {
     Refused(Refusal),
     /// Its deadline passed while it waited.
     DeadlineInQueue,
-    /// No node takes an input of its size.
+    /// A node does not take an input of its size.
     TooLarge,
     /// Its handler panicked.
     Panicked,

@@ -198,7 +198,7 @@ impl From<Unserved> for Problem {
             ),
             Unserved::TooLarge => Self::new(
                 Code::TooLarge,
-                "the input is larger than the nodes of its pool take",
+                "the input is larger than a node of its pool takes",
             ),
             Unserved::Panicked => {
                 Self::new(Code::HandlerPanicked, "the handler crashed on this request")
