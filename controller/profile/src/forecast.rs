@@ -35,7 +35,7 @@ pub struct Forecast {
     #[serde(skip)]
     pub quantile_rates: [f64; QUANTILES.len()],
     /// Whether these forecasts were better than the last value, lately, or for a pool that sleeps worth
-    /// what waking it costs. If not, do not act on them.
+    /// what waking it costs, which is taken on trust until its first morning. If not, do not act on them.
     pub believed: bool,
     /// Whether next to nothing came of late.
     #[serde(default)]

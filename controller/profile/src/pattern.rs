@@ -188,7 +188,7 @@ impl Pattern {
         let at_ms = now_ms + (lead_s * 1_000.0) as u64;
         let median_rate = horizon::rate_at(ln_forecast, p50);
         // Chance, of which a floor takes account, is no reason to wake.
-        let sleeps_on = known.asleep && median_rate < READY_FOR_LEAST;
+        let sleeps_on = known.asleep && ln_forecast.exp() < READY_FOR_LEAST;
         let floor = if sleeps_on { p50 } else { floor };
         Some(Forecast {
             at_ms,
@@ -376,26 +376,24 @@ impl Pattern {
         rate.is_some_and(|rate| rate < READY_FOR_LEAST)
     }
 
-    /// Whether the profile waited in vain: today is not like its kind.
-    fn is_day_off(&self, place: usize, ln_now: f64) -> bool {
+    /// Whether the profile waited in vain, for as much as it expects at most now or next: today is not
+    /// like its kind. That somebody who comes by night stayed away says nothing of the morning.
+    fn is_day_off(&self, place: usize, ln_rate: f64) -> bool {
         let [.., times] = BEFORE_TIMES;
         let [.., before] = self.befores[place];
         let tau_s = times * self.horizons[place].level_tau_s();
-        before.is_missed(tau_s, ln_now.exp(), DAY_OFF_ARRIVALS)
+        before.is_missed(tau_s, ln_rate.exp(), DAY_OFF_ARRIVALS)
     }
 
     /// What is known of a moment `lead_s` after `now_ms`.
     pub(crate) fn known(&self, now_ms: u64, lead_s: f64, place: usize) -> Option<Known> {
-        let ln_rate = |at_ms| self.week.ln_rate(self.clock.at(at_ms).hour_of_week());
-        let ln_now = ln_rate(now_ms)?;
+        let now = self.clock.at(now_ms);
         let due = self.clock.at(now_ms + (lead_s * 1_000.0) as u64);
+        let ln_now = self.week.ln_rate(now.hour_of_week())?;
         let ln_due = self.week.ln_rate(due.hour_of_week())?;
         let asleep = self.is_asleep(place);
-        let ln_due = if asleep && self.is_day_off(place, ln_now) {
-            RATE_LEAST.ln()
-        } else {
-            ln_due
-        };
+        let is_off = asleep && now.day == due.day && self.is_day_off(place, ln_now.max(ln_due));
+        let ln_due = if is_off { RATE_LEAST.ln() } else { ln_due };
         let age_ms = now_ms.saturating_sub(self.seen_ms);
         let stale_s = age_ms.saturating_sub(SILENT_MS) as f64 / 1_000.0;
         let fresh = (-stale_s / STALE_TAU_S).exp();

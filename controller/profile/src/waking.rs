@@ -17,8 +17,11 @@ use crate::{forecast::READY_FOR_LEAST, horizon::JUDGED_S, stored};
 
 /// Requests expected in vain that one which nobody expected is worth.
 const PRICE: f64 = 10.0;
-/// Half-life of what was paid, in days: mornings come once a day, those of some days once a week.
+/// Half-life of what was paid, in days of forecasts made asleep: mornings come once a day, those of
+/// some days once a week.
 const HALF_LIFE_DAYS: f64 = 14.0;
+/// Rate above which an account of years would not fit into what may be stored.
+const RATE_MAX: f64 = 1e6;
 const DAY_S: f64 = 86_400.0;
 /// What a pattern on trial may cost more than to sleep on: less than one morning in vain.
 const TRIAL: f64 = 50.0;
@@ -55,6 +58,7 @@ impl Waking {
         } else {
             expected
         };
+        let [came, expected] = [came, expected].map(|rate| rate.min(RATE_MAX));
         let missing = (came - expected) * JUDGED_S;
         let cost = if missing > 0.0 {
             PRICE * missing

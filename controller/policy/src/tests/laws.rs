@@ -218,7 +218,9 @@ proptest! {
         let at_ms = pool.now_ms + 1_000;
         let (a, _) = decide(&policy, pool.memory.clone(), &less, at_ms);
         let (b, _) = decide(&policy, pool.memory, &heavier, at_ms);
-        prop_assert!(b.to >= a.to, "{} then {}", a.sentence(), b.sentence());
+        // Of what waits although workers were added, more is a proof that still more would not help.
+        let is_proven = b.blocked_by == Some(Block::NoEffect) && b.to >= b.from;
+        prop_assert!(b.to >= a.to || is_proven, "{} then {}", a.sentence(), b.sentence());
         prop_assert!(b.raw_need >= a.raw_need);
     }
 

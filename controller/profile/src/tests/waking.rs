@@ -28,9 +28,9 @@ fn advice(pattern: &mut Pattern, lead_s: f64) -> Option<Advice> {
     pattern.forecast(now_ms, lead_s)?.advice()
 }
 
-/// Goes on in silence to `hour` of the day that begins.
-fn sleep_until(pattern: &mut Pattern, hour: f64) {
-    let until_ms = pattern.seen_ms + (hour * HOUR_MS as f64) as u64;
+/// Goes on in silence for so many hours.
+fn sleep_for(pattern: &mut Pattern, hours: f64) {
+    let until_ms = pattern.seen_ms + (hours * HOUR_MS as f64) as u64;
     for at_ms in (pattern.seen_ms + 1_000..=until_ms).step_by(1_000) {
         pattern.observe(at_ms, 1.0, 0.0);
     }
@@ -42,16 +42,14 @@ fn a_pool_that_sleeps_is_woken_for_what_the_morning_brings_at_any_lead() {
         // To Friday's midnight; the day that begins is a Friday.
         let mut pattern = of_a_shop(11, lead_s, |at_ms| shop(hour_of_week(at_ms)));
         assert!(pattern.quality()[0].waking_believed, "lead {lead_s}");
-        sleep_until(&mut pattern, 9.0 - 1.5 * lead_s / 3_600.0);
+        sleep_for(&mut pattern, 9.0 - 1.5 * lead_s / 3_600.0);
         let early = advice(&mut pattern, lead_s).expect("it is believed");
         assert_eq!(
             (early.median_rate, early.floor_rate),
             (0.0, 0.0),
             "lead {lead_s}"
         );
-        let rest = pattern.seen_ms;
-        sleep_until(&mut pattern, lead_s * 0.6 / 3_600.0);
-        assert!(pattern.seen_ms > rest);
+        sleep_for(&mut pattern, lead_s * 0.6 / 3_600.0);
         let morning = advice(&mut pattern, lead_s).expect("it is believed");
         assert!(
             (9.0..12.0).contains(&morning.median_rate),
@@ -63,7 +61,7 @@ fn a_pool_that_sleeps_is_woken_for_what_the_morning_brings_at_any_lead() {
 #[test]
 fn a_silent_weekend_takes_nothing_of_monday() {
     let mut pattern = of_a_shop(7, 120.0, |at_ms| shop(hour_of_week(at_ms)));
-    sleep_until(&mut pattern, 9.0 - 60.0 / 3_600.0);
+    sleep_for(&mut pattern, 9.0 - 60.0 / 3_600.0);
     let monday = advice(&mut pattern, 120.0).expect("it is believed");
     assert!((9.0..12.0).contains(&monday.median_rate), "{monday:?}");
 }
@@ -72,17 +70,45 @@ fn a_silent_weekend_takes_nothing_of_monday() {
 fn a_day_off_is_noticed_and_the_next_day_is_waited_for_again() {
     let lead_s = 120.0;
     let mut pattern = of_a_shop(11, lead_s, |at_ms| shop(hour_of_week(at_ms)));
-    sleep_until(&mut pattern, 9.0);
+    sleep_for(&mut pattern, 9.0);
     let opening = advice(&mut pattern, lead_s).expect("it is believed");
     assert!(opening.median_rate > 9.0, "{opening:?}");
     // Four leads later nobody has come.
-    sleep_until(&mut pattern, 8.0 / 60.0);
+    sleep_for(&mut pattern, 8.0 / 60.0);
     let off = advice(&mut pattern, lead_s).expect("it is believed");
     assert_eq!((off.median_rate, off.floor_rate), (0.0, 0.0));
     // To Monday's morning.
-    sleep_until(&mut pattern, 72.0 - 8.0 / 60.0 - 0.01);
+    sleep_for(&mut pattern, 72.0 - 8.0 / 60.0 - 0.01);
     let next = advice(&mut pattern, lead_s).expect("one day off is forgiven");
     assert!(next.median_rate > 9.0, "{next:?}");
+}
+
+#[test]
+fn who_stays_away_by_night_does_not_cancel_the_morning() {
+    // A job sends five hundred requests at every full hour that the shop is closed.
+    let with_a_job = |at_ms: u64| {
+        let shop = shop(hour_of_week(at_ms));
+        if shop > 0.0 || at_ms % HOUR_MS >= 10_000 {
+            shop
+        } else {
+            50.0
+        }
+    };
+    let lead_s = 120.0;
+    let mut pattern = of_a_shop(11, lead_s, with_a_job);
+    sleep_for(&mut pattern, 9.0 - 60.0 / 3_600.0);
+    let morning = advice(&mut pattern, lead_s).expect("it is believed");
+    assert!(morning.median_rate > 8.0, "{morning:?}");
+}
+
+#[test]
+fn tomorrow_is_expected_on_a_day_off() {
+    let mut pattern = of_a_shop(8, 120.0, |at_ms| shop(hour_of_week(at_ms)));
+    sleep_for(&mut pattern, 11.0);
+    let outlook = pattern.outlook(pattern.seen_ms, 24, 3_600);
+    let rates: Vec<f64> = outlook.iter().map(|point| point.p50_rate).collect();
+    assert!(rates[2] < 1.0, "no more today: {rates:?}");
+    assert!(rates[23] > 8.0, "again tomorrow: {rates:?}");
 }
 
 #[test]
@@ -97,10 +123,10 @@ fn the_chance_that_a_floor_is_for_wakes_nobody() {
     // Too many were late, so that the floor is to cover all but one in ten thousand.
     let now_ms = pattern.seen_ms;
     pattern.budget(now_ms, 10_000.0, 1_000.0);
-    sleep_until(&mut pattern, 3.0);
+    sleep_for(&mut pattern, 3.0);
     let night = advice(&mut pattern, lead_s).expect("it is believed");
     assert_eq!((night.median_rate, night.floor_rate), (0.0, 0.0));
-    sleep_until(&mut pattern, 6.0 - 60.0 / 3_600.0);
+    sleep_for(&mut pattern, 6.0 - 60.0 / 3_600.0);
     let morning = advice(&mut pattern, lead_s).expect("it is believed");
     assert!(
         morning.floor_rate > 1.2 * morning.median_rate,

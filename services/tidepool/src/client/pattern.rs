@@ -68,7 +68,9 @@ fn show<W: Write>(answer: &Value, printer: &mut Printer<W>) -> anyhow::Result<()
     let quality = &answer["quality"][0];
     let state = match (&quality["believed"], &quality["waking_believed"]) {
         (Value::Bool(true), _) => "its forecasts are believed",
-        (_, Value::Bool(true)) => "its forecasts are believed while the pool sleeps",
+        (_, Value::Bool(true)) if quality["judged"].as_u64() > Some(0) => {
+            "its forecasts are believed while the pool sleeps"
+        }
         _ => "its forecasts are not believed yet",
     };
     let pool = harmless(answer["pool"].as_str().unwrap_or_default());
