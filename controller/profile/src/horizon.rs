@@ -12,7 +12,7 @@ use crate::{
     residual::{RESIDUAL_MAX, Residuals},
     scatter::Scatter,
     stored,
-    waking::Waking,
+    waking::{self, Waking},
 };
 
 /// Forecasts under way for one horizon.
@@ -345,7 +345,8 @@ impl Horizon {
         }
         if pending.known.asleep {
             let expected = pending.ln_forecast.exp();
-            self.waking.learn(expected, rate, self.every_s());
+            let kept = self.kept(waking::HALF_LIFE_DAYS);
+            self.waking.learn(expected, rate, kept);
         } else {
             // A pool that slept shows nothing of how traffic follows the pattern.
             let kept = self.kept(BLEND_HALF_LIFE_DAYS);

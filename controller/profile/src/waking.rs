@@ -19,10 +19,9 @@ use crate::{forecast::READY_FOR_LEAST, horizon::JUDGED_S, stored};
 const PRICE: f64 = 10.0;
 /// Half-life of what was paid, in days of forecasts made asleep: mornings come once a day, those of
 /// some days once a week.
-const HALF_LIFE_DAYS: f64 = 14.0;
+pub(crate) const HALF_LIFE_DAYS: f64 = 14.0;
 /// Rate above which an account of years would not fit into what may be stored.
 const RATE_MAX: f64 = 1e6;
-const DAY_S: f64 = 86_400.0;
 /// What a pattern on trial may cost more than to sleep on: less than one morning in vain.
 const TRIAL: f64 = 50.0;
 
@@ -49,9 +48,8 @@ impl Waking {
     }
 
     /// Learns from rates in requests per second: what the profile expected of a sleeping pool, and
-    /// what came. `every_s` seconds lie between two such forecasts.
-    pub(crate) fn learn(&mut self, expected: f64, came: f64, every_s: f64) {
-        let kept = (-every_s / (HALF_LIFE_DAYS * DAY_S)).exp2();
+    /// what came. Everything older fades by `kept`.
+    pub(crate) fn learn(&mut self, expected: f64, came: f64, kept: f64) {
         // Nobody is woken for less.
         let expected = if expected < READY_FOR_LEAST {
             0.0
@@ -74,13 +72,16 @@ impl Waking {
 mod tests {
     use super::*;
 
+    /// Of forecasts made every 50 s.
+    const KEPT: f64 = 0.999_971;
+
     /// Nights of an hour each, in forecasts of every 50 s, and a morning of `came` requests per second
     /// of which the profile expects `expected`.
     fn after(nights: usize, expected: f64, came: f64) -> Waking {
         let mut waking = Waking::default();
         for _ in 0..nights {
-            (0..72).for_each(|_| waking.learn(0.0, 0.0, 50.0));
-            (0..12).for_each(|_| waking.learn(expected, came, 50.0));
+            (0..72).for_each(|_| waking.learn(0.0, 0.0, KEPT));
+            (0..12).for_each(|_| waking.learn(expected, came, KEPT));
         }
         waking
     }
@@ -97,7 +98,7 @@ mod tests {
         let mut nights = after(1_000, 0.0, 0.0);
         assert_eq!(nights, Waking::default());
         // Less than a request a minute is no call.
-        nights.learn(0.016, 0.0, 5.0);
+        nights.learn(0.016, 0.0, KEPT);
         assert_eq!(nights, Waking::default());
         let deaf = after(5, 0.0, 10.0);
         assert_eq!(deaf.profile, deaf.asleep);
@@ -119,7 +120,7 @@ mod tests {
         let mut waking = after(10, 10.0, 10.0);
         let mut mornings = 0;
         while waking.is_believed() && mornings < 1_000 {
-            (0..12).for_each(|_| waking.learn(10.0, 0.0, 50.0));
+            (0..12).for_each(|_| waking.learn(10.0, 0.0, KEPT));
             mornings += 1;
         }
         assert!((50..150).contains(&mornings), "{mornings}");

@@ -75,7 +75,7 @@ fn check(directory: &std::path::Path, acknowledged: &BTreeMap<Position, String>)
 
 /// Appends from many threads until it is killed. Not a test by itself.
 #[test]
-#[ignore = "runs as a child of acknowledged_appends_survive_being_killed"]
+#[ignore = "a child process of the test that `cargo test -p tidepool-store --test it acknowledged_appends` runs"]
 fn child() {
     let directory = std::env::var_os(DIRECTORY).expect("a parent that names a directory");
     let store = EmbeddedStore::open(directory).unwrap();
