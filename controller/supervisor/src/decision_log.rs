@@ -2,7 +2,7 @@
 //! can be decided again and compared.
 //!
 //! ```text
-//! DIR/decisions-<ms>-<n>.log = frames;  frame = length (4 bytes, little endian), gzip of records
+//! DIR/decisions-<ms>.log = frames;  frame = length (4 bytes, little endian), gzip of records
 //! ```
 //!
 //! A record is MessagePack, which keeps numbers to the last bit. A snapshot of a pool's policy and

@@ -26,6 +26,13 @@ impl Layout {
         reads_from: 1,
     };
 
+    /// The layout of what was stored by the first release.
+    pub(crate) const FIRST: Self = Self {
+        version: 1,
+        oldest_reader: 1,
+        reads_from: 1,
+    };
+
     /// What a release of this layout does with a store that says `found`.
     pub(crate) fn judge(self, found: Option<&str>) -> Verdict {
         let Some(text) = found else {

@@ -19,6 +19,7 @@ mod roster;
 mod script;
 mod server;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -76,6 +77,12 @@ impl RedisStore {
     /// cannot be read.
     pub fn open(url: &str) -> Result<Self, StoreError> {
         Self::open_as(url, Layout::CURRENT)
+    }
+
+    /// The file that `?ca_file=<path>` of a URL names: whoever takes the URL elsewhere takes it along.
+    #[must_use]
+    pub fn ca_file(url: &str) -> Option<PathBuf> {
+        server::split_ca_file(url).1
     }
 
     /// [`Self::open`], as a release of another layout: what two releases do to one store can be

@@ -53,6 +53,14 @@ pub(super) fn files(dir: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
+/// When a file was begun, as its name says; a number behind it, of older releases, does not matter.
+pub(super) fn stamp_of(path: &Path) -> Option<u64> {
+    let name = path.file_name()?.to_str()?;
+    let digits = name.strip_prefix(FILE_PREFIX)?;
+    let end = digits.find(|c: char| !c.is_ascii_digit())?;
+    digits[..end].parse().ok()
+}
+
 /// Gives every record of a log in the order of writing, and what could not be read.
 ///
 /// # Errors

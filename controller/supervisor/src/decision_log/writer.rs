@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -12,7 +12,7 @@ use flate2::write::GzEncoder;
 use tidepool_core::Timestamp;
 
 use super::Record;
-use super::reader::{FILE_PREFIX, FILE_SUFFIX, LogError, files};
+use super::reader::{FILE_PREFIX, FILE_SUFFIX, LogError, files, stamp_of};
 
 /// Records that may wait to be written: sixteen seconds of 512 pools.
 const QUEUE_LEN: usize = 8_192;
@@ -26,6 +26,8 @@ const FILE_SHARE: u64 = 8;
 const WARN_EVERY: Duration = Duration::from_secs(60);
 /// Longest wait for the last records to be written.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Time between two looks at a queue that is full.
+const FULL_AGAIN: Duration = Duration::from_millis(10);
 
 /// Where a decision log is and how large it may get.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,10 +74,17 @@ impl DecisionLog {
 
     /// Waits until all that was taken is written, for two seconds at most. Blocks its thread.
     pub fn flush(&self) {
+        let until = Instant::now() + CLOSE_TIMEOUT;
         let (done, written) = sync_channel(1);
-        if self.jobs.send(Job::Flush(done)).is_ok() {
-            let _ = written.recv_timeout(CLOSE_TIMEOUT);
+        let mut job = Job::Flush(done);
+        while let Err(error) = self.jobs.try_send(job) {
+            match error {
+                TrySendError::Full(back) if Instant::now() < until => job = back,
+                TrySendError::Full(_) | TrySendError::Disconnected(_) => return,
+            }
+            thread::sleep(FULL_AGAIN);
         }
+        let _ = written.recv_timeout(until.saturating_duration_since(Instant::now()));
     }
 }
 
@@ -124,17 +133,19 @@ struct Files {
     config: DecisionLogConfig,
     file: File,
     bytes: u64,
-    opened: u64,
+    /// What its name says of when it was begun.
+    stamp: u64,
 }
 
 impl Files {
     fn open(config: DecisionLogConfig) -> io::Result<Self> {
-        let file = create(&config.dir, 0)?;
+        let newest = files(&config.dir)?.last().and_then(|path| stamp_of(path));
+        let (file, stamp) = create(&config.dir, newest.unwrap_or(0))?;
         let files = Self {
             config,
             file,
             bytes: 0,
-            opened: 1,
+            stamp,
         };
         files.remove_surplus()?;
         Ok(files)
@@ -154,8 +165,8 @@ impl Files {
         put_whole(&self.file, self.bytes, |mut file| file.write_all(&frame))?;
         self.bytes += u64::from(len) + 4;
         if self.bytes >= self.config.bytes_max / FILE_SHARE {
-            self.file = create(&self.config.dir, self.opened)?;
-            (self.bytes, self.opened) = (0, self.opened + 1);
+            (self.file, self.stamp) = create(&self.config.dir, self.stamp)?;
+            self.bytes = 0;
             self.remove_surplus()?;
         }
         Ok(())
@@ -182,13 +193,18 @@ impl Files {
     }
 }
 
-fn create(dir: &Path, n: u64) -> io::Result<File> {
-    let now = Timestamp::from(SystemTime::now()).0;
-    let name = format!("{FILE_PREFIX}{now:015}-{n:06}{FILE_SUFFIX}");
-    File::options()
+/// A file that comes after the one with the stamp `newest`, also when the clock was set back since:
+/// files are read, and removed, in the order of their names.
+fn create(dir: &Path, newest: u64) -> io::Result<(File, u64)> {
+    let stamp = Timestamp::from(SystemTime::now())
+        .0
+        .max(newest.saturating_add(1));
+    let name = format!("{FILE_PREFIX}{stamp:015}{FILE_SUFFIX}");
+    let file = File::options()
         .create_new(true)
         .append(true)
-        .open(dir.join(name))
+        .open(dir.join(name))?;
+    Ok((file, stamp))
 }
 
 /// Writes at the end of a file of so many bytes, all or nothing: half a frame, as a full disk leaves
@@ -234,6 +250,33 @@ mod tests {
         let log = DecisionLog { jobs };
         assert!(log.take(record(1)));
         assert!(!log.take(record(2)));
+    }
+
+    #[test]
+    fn nobody_waits_for_ever_for_a_queue_that_is_full() {
+        let (jobs, _queue) = sync_channel(1);
+        let log = DecisionLog { jobs };
+        assert!(log.take(record(1)));
+        log.flush();
+    }
+
+    #[test]
+    fn files_keep_their_order_where_the_clock_was_set_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let tomorrow = Timestamp::from(SystemTime::now()).0 + 86_400_000;
+        let name = format!("{FILE_PREFIX}{tomorrow:015}-000007{FILE_SUFFIX}");
+        std::fs::write(folder.path().join(&name), []).unwrap();
+        let config = DecisionLogConfig {
+            dir: folder.path().to_owned(),
+            // Every frame begins a file.
+            bytes_max: 8,
+        };
+        let mut log = Files::open(config).unwrap();
+        assert_eq!(log.stamp, tomorrow + 1);
+        log.append(&[record(1)]).unwrap();
+        assert_eq!(log.stamp, tomorrow + 2);
+        let newest = files(folder.path()).unwrap().pop().unwrap();
+        assert_eq!(stamp_of(&newest), Some(log.stamp));
     }
 
     #[test]

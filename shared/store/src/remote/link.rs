@@ -59,8 +59,6 @@ impl std::fmt::Debug for Link {
 struct Shared {
     server: Server,
     layout: Layout,
-    /// When the server last said that this release can read what it holds.
-    settled_at: Mutex<Option<Timestamp>>,
     current: Mutex<Current>,
     admitted: Semaphore,
     in_flight: Semaphore,
@@ -75,6 +73,43 @@ struct Shared {
 struct Current {
     connection: ConnectionManager,
     made_at: Timestamp,
+    /// Tells this connection from those before it.
+    number: u64,
+    /// When its server last said that this release can read what it holds.
+    settled_at: Option<Timestamp>,
+}
+
+impl Current {
+    fn new(connection: ConnectionManager, made_at: Timestamp) -> Self {
+        Self {
+            connection,
+            made_at,
+            number: 0,
+            settled_at: None,
+        }
+    }
+
+    fn replace(&mut self, connection: ConnectionManager, now: Timestamp) {
+        let number = self.number + 1;
+        *self = Self {
+            number,
+            ..Self::new(connection, now)
+        };
+    }
+
+    /// Whether the operation that is about to go has to look at the layout first: the first over a
+    /// connection, and one every so often, as releases come and go around a connection that stands.
+    fn is_look_due(&mut self, now: Timestamp) -> bool {
+        match self.settled_at {
+            None => true,
+            Some(at) if now.since(at) < LOOK_EVERY => false,
+            Some(_) => {
+                // The others go on meanwhile.
+                self.settled_at = Some(now);
+                true
+            }
+        }
+    }
 }
 
 impl Link {
@@ -91,11 +126,7 @@ impl Link {
         let shared = Arc::new(Shared {
             server,
             layout,
-            settled_at: Mutex::default(),
-            current: Mutex::new(Current {
-                connection,
-                made_at,
-            }),
+            current: Mutex::new(Current::new(connection, made_at)),
             admitted: Semaphore::new(ADMITTED_MAX),
             in_flight: Semaphore::new(IN_FLIGHT_MAX),
             circuit: Mutex::default(),
@@ -170,30 +201,23 @@ impl Shared {
     where
         F: Future<Output = RedisResult<T>>,
     {
-        let mut connection = self.connection();
-        if self.is_look_due() {
-            let now = (self.clock)();
+        let now = (self.clock)();
+        let (mut connection, number, is_look_due) = {
+            let mut current = self.current.lock();
+            let is_look_due = current.is_look_due(now);
+            (current.connection.clone(), current.number, is_look_due)
+        };
+        if is_look_due {
             let looked = settle(&mut connection, self.layout).await;
-            *self.settled_at.lock() = looked.is_ok().then_some(now);
+            let mut current = self.current.lock();
+            // What was seen over another connection says nothing of where this one leads.
+            if current.number == number {
+                current.settled_at = looked.is_ok().then_some(now);
+            }
+            drop(current);
             looked?;
         }
         operation(connection).await
-    }
-
-    /// Whether this operation has to look at the layout first: the first over a connection, and one
-    /// every so often, as releases come and go around a connection that stands.
-    fn is_look_due(&self) -> bool {
-        let now = (self.clock)();
-        let mut settled_at = self.settled_at.lock();
-        match *settled_at {
-            None => true,
-            Some(at) if now.since(at) < LOOK_EVERY => false,
-            Some(_) => {
-                // The others go on meanwhile.
-                *settled_at = Some(now);
-                true
-            }
-        }
     }
 
     /// Ends when an operation of this era has waited for long enough.
@@ -272,11 +296,7 @@ impl Shared {
         if now.since(current.made_at) >= REPLACE_EVERY
             && let Ok(connection) = lazy_connection(&self.server.client)
         {
-            *self.settled_at.lock() = None;
-            *current = Current {
-                connection,
-                made_at: now,
-            };
+            current.replace(connection, now);
         }
     }
 
@@ -306,11 +326,11 @@ impl Shared {
     /// Lets operations through again, over the connection of the probe.
     fn welcome(&self, connection: ConnectionManager) {
         let now = (self.clock)();
-        *self.settled_at.lock() = Some(now);
-        *self.current.lock() = Current {
-            connection,
-            made_at: now,
-        };
+        {
+            let mut current = self.current.lock();
+            current.replace(connection, now);
+            current.settled_at = Some(now);
+        }
         self.is_probed.store(false, Ordering::Release);
         let away = self.circuit.lock().back(now);
         if let Some(away) = away {

@@ -57,7 +57,7 @@ fn read(path: &Path) -> Result<Vec<u8>, StoreError> {
 }
 
 /// The URL without the file, and the file.
-fn split_ca_file(url: &str) -> (String, Option<PathBuf>) {
+pub(super) fn split_ca_file(url: &str) -> (String, Option<PathBuf>) {
     let Some((base, query)) = url.split_once('?') else {
         return (url.to_owned(), None);
     };

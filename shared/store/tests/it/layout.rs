@@ -138,6 +138,29 @@ async fn who_is_left_behind_by_an_upgrade_notices_it_over_a_connection_that_stan
     assert_incompatible(&error, &["layout 3", "newer release"]);
 }
 
+#[tokio::test]
+async fn what_is_no_layout_is_left_as_it_is() {
+    let server = RedisServer::start();
+    for other in [["LPUSH", KEY, "a"], ["SET", KEY, "version=one"]] {
+        command(&server, &["DEL", KEY]).await;
+        command(&server, &other).await;
+        let error = connect(&server.url(), release(1)).await.unwrap_err();
+        assert_incompatible(&error, &["does not know", "newer release"]);
+    }
+}
+
+#[tokio::test]
+async fn logs_of_which_nothing_is_said_are_those_of_the_first_release() {
+    let server = RedisServer::start();
+    let first = connect(&server.url(), release(1)).await.unwrap();
+    append(&first).await.unwrap();
+    command(&server, &["DEL", KEY]).await;
+    let error = connect(&server.url(), release(3)).await.unwrap_err();
+    assert_incompatible(&error, &["layout 1;", "in between"]);
+    connect(&server.url(), release(2)).await.unwrap();
+    assert_eq!(told(&server).await.unwrap(), "version=2 oldest_reader=1");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_comes_back_with_other_data_is_looked_at_again() {
     let mut server = RedisServer::start();

@@ -1,16 +1,19 @@
 //! A node in a container of the project's own image: what it is told, and the files that it reads.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tidepool_core::NodeId;
 use tidepool_provisioner::{ContainerConfig, Limits};
+use tidepool_store::RedisStore;
 
 use super::PREFIX;
-use crate::settings::{NodeContainers, Settings, variable_name};
+use crate::settings::{NodeContainers, Settings, Store, variable_name};
 
 /// Where the configuration is within a container.
 const FILE_INSIDE: &str = "/etc/tidepool/tidepool.toml";
+/// Where the image's processes run.
+const WORKDIR_INSIDE: &str = "/data";
 /// Where the files are that it names.
 const SECRETS_INSIDE: &str = "/run/secrets/tidepool";
 
@@ -41,7 +44,7 @@ pub(super) fn config(
         image: nodes.image.clone(),
         network: nodes.network.clone(),
         command,
-        mounts: mounts(file, nodes),
+        mounts: mounts(file, &settings.store, nodes),
         memory_bytes: nodes.memory_bytes,
         cpu_millis: nodes.cpu_millis,
         grace_s: i64::try_from(grace.as_secs()).unwrap_or(i64::MAX),
@@ -87,16 +90,29 @@ fn inside(key: &str) -> String {
     format!("{SECRETS_INSIDE}/{key}")
 }
 
-fn mounts(file: Option<&Path>, nodes: &NodeContainers) -> Vec<(String, String)> {
-    let config = file.map(|file| (file, FILE_INSIDE.to_owned()));
+/// Paths stay as they are written, links and all: who renews a secret turns the link, and the next
+/// container has to get the new one.
+fn mounts(file: Option<&Path>, store: &Store, nodes: &NodeContainers) -> Vec<(String, String)> {
+    let config = file.map(|file| (file.to_owned(), FILE_INSIDE.to_owned()));
     let named = nodes.files.iter();
-    let named = named.map(|(key, file)| (file.as_path(), inside(key)));
-    let mount = |(file, inside): (&Path, String)| {
-        // They were read at start; whoever took one away since is told by the engine.
-        let file = file.canonicalize().unwrap_or_else(|_| file.to_owned());
+    let named = named.map(|(key, file)| (file.clone(), inside(key)));
+    let mount = |(file, inside): (PathBuf, String)| {
+        // Fails where there is no working directory any more; the engine then says what it lacks.
+        let file = std::path::absolute(&file).unwrap_or(file);
         (file.display().to_string(), inside)
     };
-    config.into_iter().chain(named).map(mount).collect()
+    let all = config.into_iter().chain(named).chain(certificates(store));
+    all.map(mount).collect()
+}
+
+/// The file that the URL of the store names, for a node that reads the same URL.
+fn certificates(store: &Store) -> Option<(PathBuf, String)> {
+    let Store::Redis { url } = store else {
+        return None;
+    };
+    let file = RedisStore::ca_file(url.expose())?;
+    let inside = Path::new(WORKDIR_INSIDE).join(&file);
+    Some((file, inside.display().to_string()))
 }
 
 #[cfg(test)]
@@ -151,6 +167,30 @@ mod tests {
         let inside = &config.command[at.unwrap() + 1];
         let mounted = config.mounts.iter().find(|(_, there)| there == inside);
         load(Path::new(&mounted.unwrap().0), &variables).settings
+    }
+
+    #[test]
+    fn links_are_left_to_the_engine_and_certificates_come_along() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        std::fs::write(path("old"), "0123456789abcdef").unwrap();
+        std::os::unix::fs::symlink(path("old"), path("secret")).unwrap();
+        let url = format!("rediss://redis/?ca_file={}", path("ca.pem"));
+        std::fs::write(path("url"), url).unwrap();
+        let toml = "store.kind = 'redis'\n[provisioner]\nkind = 'docker'\nimage = 'tidepool'\n\
+                    network = 'tide'\n";
+        std::fs::write(path("tidepool.toml"), toml).unwrap();
+        let variables = [("STORE__REDIS_URL", "url"), ("CLUSTER__SECRET", "secret")]
+            .map(|(key, name)| (format!("TIDEPOOL_{key}_FILE"), path(name)));
+        let config = live(&load(&folder.path().join("tidepool.toml"), &variables));
+        let here = |there: &str| {
+            let found = config.mounts.iter().find(|(_, inside)| inside == there);
+            found.map(|(here, _)| here.as_str())
+        };
+        let secret = here("/run/secrets/tidepool/cluster.secret_file");
+        assert_eq!(secret, Some(path("secret").as_str()));
+        assert_eq!(here(&path("ca.pem")), Some(path("ca.pem").as_str()));
+        assert_eq!(config.mounts.len(), 4);
     }
 
     #[test]
