@@ -22,6 +22,7 @@ mod naps;
 mod orders;
 mod pattern;
 mod process;
+mod runbook;
 mod scaling;
 mod secrets;
 mod set_aside;
