@@ -7,8 +7,7 @@ fn unexplained(rules: &str, runbook: &str) -> Vec<String> {
         let name = alert.lines().next().unwrap_or_default();
         let link = format!("runbook: deploy/RUNBOOK.md#{}", name.to_lowercase());
         let section = format!("### {name}");
-        runbook.lines().any(|line| line == section)
-            && alert.lines().any(|line| line.trim() == link)
+        runbook.lines().any(|line| line == section) && alert.lines().any(|line| line.trim() == link)
     };
     let missing = alerts.filter(|alert| !is_explained(alert));
     missing
